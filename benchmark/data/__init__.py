@@ -1,0 +1,1 @@
+"""MSD folders, volumes, slices, intensity windows and the phantom."""

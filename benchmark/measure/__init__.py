@@ -1,0 +1,1 @@
+"""Turns, clocks, statistics and the environment."""

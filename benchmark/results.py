@@ -1,0 +1,233 @@
+"""The schema of results.json and its store. Reports read nothing else.
+
+A value that could not be had is null and a reason stands beside it; it is never 0.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmark.errors import InputError
+from benchmark.files import write_text_atomically
+
+SCHEMA_VERSION = 1
+RESULTS_FILE = "results.json"
+
+Stage = Literal["pseudolabel", "train", "segment"]
+Status = Literal["ok", "failed", "invalid", "skipped"]
+Verdict = Literal["faster", "slower", "equivalent", "inconclusive"]
+Gate = Literal["pass", "fail"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Latency(_Model):
+    """Milliseconds of one unit of work, end to end."""
+
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    mean: float | None
+    samples: list[float] = Field(description="every timed sample in the order measured, ms")
+    reason: str | None = Field(default=None, description="why a percentile is null")
+
+
+class Throughput(_Model):
+    """Slices divided by the backend's own wall time over all timed passes."""
+
+    value: float
+    unit: str
+
+
+class Parity(_Model):
+    """A backend's masks against the reference backend's."""
+
+    mask_dice: float | None = Field(description="mean Dice between the two backends' masks over cases and labels")
+    dice_delta: float | None = Field(description="Dice against the reference labels minus the reference backend's")
+    reason: str | None = None
+
+
+class CaseDice(_Model):
+    """Dice of one label in one case against the reference label, over the whole volume."""
+
+    case: str
+    label: str
+    dice: float | None
+    reason: str | None = None
+
+
+class Attested(_Model):
+    """What really ran, as the backend itself tells it."""
+
+    backend: str
+    version: str
+    device: str
+    precision: str
+    providers: list[str]
+    nodes_per_provider: dict[str, int] | None
+    threads: int | None
+    notes: list[str] = []
+
+
+class Cell(_Model):
+    """What one (stage, task, model, prompt, backend, device, precision) measured."""
+
+    stage: Stage
+    task: str
+    model: str
+    prompt: str | None = Field(description="prompt strategy; in `segment`, the labels the UNet was trained on")
+    backend: str
+    device: str
+    precision: str
+    status: Status
+    reason: str | None = None
+    dice: float | None = Field(default=None, description="mean of dice_per_case, nulls left out")
+    dice_per_case: list[CaseDice] = []
+    latency_unit: str = "slice"
+    latency_ms: Latency | None = None
+    volume_latency_ms: Latency | None = None
+    phases_ms: dict[str, float] = Field(default={}, description="mean milliseconds per slice of each phase, in order")
+    throughput: Throughput | None = None
+    parity: Parity | None = None
+    memory_mib: float | None = None
+    memory_reason: str | None = None
+    attestation: dict[str, Attested] = Field(default={}, description="one entry per runner: encoder, decoder, unet")
+    load_ms: float | None = Field(default=None, description="loading all runners of the stage, in this process")
+    first_call_ms: float | None = Field(default=None, description="the first unit after loading, before the warm-up")
+    notes: list[str] = []
+
+
+class Comparison(_Model):
+    """A candidate backend against a baseline backend in the same run."""
+
+    stage: Stage
+    task: str
+    model: str
+    prompt: str | None
+    device: str
+    precision: str
+    candidate: str
+    baseline: str
+    speedup: float | None = Field(description="baseline time / candidate time, median over pairs; above 1 is faster")
+    ci95: tuple[float, float] | None
+    pairs: int
+    verdict: Verdict
+    gate: Gate
+    reason: str | None = None
+
+
+class Picture(_Model):
+    """One axial slice to look at. Paths are PNG files relative to the results file, all of one size."""
+
+    stage: Stage
+    task: str
+    model: str
+    prompt: str | None
+    case: str
+    slice: int
+    spacing_mm: tuple[float, float] = Field(description="row spacing, column spacing")
+    image: str = Field(description="8-bit grey, windowed as the model saw it")
+    reference: str = Field(description="8-bit label values")
+    predictions: dict[str, str] = Field(description="backend → PNG of 8-bit label values")
+    labels: dict[int, str]
+    dice: dict[str, float | None] = Field(description="backend → mean Dice of this slice's labels")
+
+
+class TaskInfo(_Model):
+    """A task as it was used."""
+
+    name: str
+    modality: str
+    labels: dict[int, str]
+    cases: list[str]
+    slices: int = Field(description="slices that hold at least one label, over all cases used")
+    train_cases: list[str] = []
+    test_cases: list[str] = []
+    intensity: str = Field(description="the intensity window, in words")
+    notes: list[str] = []
+
+
+class Training(_Model):
+    """One UNet training; both backends run the very same weights afterwards."""
+
+    task: str
+    model: str
+    labels: str = Field(description="prompt strategy of the pseudo labels, or `reference`")
+    cases: list[str]
+    slices: int
+    epochs: int
+    seconds: float
+    loss: list[float] = Field(description="mean training loss of each epoch")
+    checkpoint_sha256: str
+    notes: list[str] = []
+
+
+class Environment(_Model):
+    """The machine and the libraries."""
+
+    machine: str
+    cpu: str
+    cores: int
+    memory_gib: float
+    gpu: str | None
+    os: str
+    python: str
+    libraries: dict[str, str]
+    threads: int
+    load_before: float | None = Field(description="one-minute load average before the run")
+    variables: dict[str, str] = Field(default={}, description="environment variables that steer the libraries")
+
+
+class Results(_Model):
+    """The whole of a run."""
+
+    schema_version: int = SCHEMA_VERSION
+    sambench_version: str
+    name: str
+    created: str = Field(description="UTC, ISO 8601")
+    seconds: float = Field(description="wall time of the run, resumed parts included")
+    command: str
+    environment: Environment
+    spec: dict[str, object]
+    tasks: list[TaskInfo]
+    trainings: list[Training] = []
+    cells: list[Cell]
+    comparisons: list[Comparison]
+    pictures: list[Picture] = []
+    notes: list[str] = []
+
+
+def save_results(results: Results, run_dir: Path) -> Path:
+    """Writes results.json whole or not at all and returns its path."""
+    path = run_dir / RESULTS_FILE
+    write_text_atomically(path, results.model_dump_json(indent=1))
+    return path
+
+
+def load_results(run_dir: Path) -> Results:
+    """Reads the results.json of a run folder.
+
+    Raises:
+        InputError: there is none, or it is not of this schema.
+    """
+    path = run_dir if run_dir.suffix == ".json" else run_dir / RESULTS_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path}: no results there ({error.strerror}); name the folder that `sambench run` wrote"
+        ) from None
+    try:
+        results = Results.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise InputError(f"{path}: {where}: {first['msg']}; the file is damaged or of another sambench version") from None
+    if results.schema_version != SCHEMA_VERSION:
+        raise InputError(f"{path}: schema version {results.schema_version}, this sambench reads {SCHEMA_VERSION}")
+    return results
