@@ -1,0 +1,69 @@
+"""How the ten official tasks of the Medical Segmentation Decathlon (arXiv 1902.09063) are read by default.
+
+CT windows are those MedSAM was trained with (Ma et al., Nature Communications 15, 2024, "Segment anything in medical
+images"; its code points to https://radiopaedia.org/articles/windowing-ct): soft tissue level 40 width 400, lung level
+−160 width 1500. MRI is scaled between the percentiles 0.5 and 99.5 of its nonzero voxels, as there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmark.data.intensity import CTWindow, Intensity, Percentiles
+
+SOFT_TISSUE = CTWindow(level=40, width=400)
+LUNG = CTWindow(level=-160, width=1500)
+
+
+@dataclass(frozen=True)
+class TaskDefaults:
+    """How a task is read when the specification says nothing of it."""
+
+    modality: str
+    intensity: Intensity
+    #: Names of the labels to segment; None means all but the background.
+    targets: tuple[str, ...] | None = None
+    #: Which of the image's channels is shown.
+    channel: int = 0
+
+
+CT = TaskDefaults("CT", SOFT_TISSUE)
+MRI = TaskDefaults("MRI", Percentiles())
+
+OFFICIAL_TASKS: Mapping[str, TaskDefaults] = {
+    "Task01_BrainTumour": MRI,  # channels FLAIR, T1w, t1gd, T2w; FLAIR shows the whole tumour with its oedema
+    "Task02_Heart": MRI,
+    "Task03_Liver": CT,
+    "Task04_Hippocampus": MRI,
+    "Task05_Prostate": MRI,  # channels T2, ADC; T2 shows the zones' borders
+    "Task06_Lung": TaskDefaults("CT", LUNG),
+    "Task07_Pancreas": CT,
+    "Task08_HepaticVessel": CT,
+    "Task09_Spleen": CT,
+    "Task10_Colon": CT,
+}
+
+# "CT", "CECT", "CBCT", "CT venous", but neither "factor" nor "spect".
+_CT = re.compile(r"(?<![a-z])(ce|cb)?ct(?![a-z])|computed tomography", re.IGNORECASE)
+
+
+def is_ct(modality: str) -> bool:
+    """Whether a modality of dataset.json means computed tomography, whose units are Hounsfield's."""
+    return _CT.search(modality) is not None
+
+
+def defaults_for(task_name: str, modality: str) -> TaskDefaults:
+    """The defaults of an official task; those of the modality alone for any other.
+
+    A folder that bears an official name but holds another modality is no official task: a CT window on an MRI would
+    show black or white.
+
+    Args:
+        task_name: the task folder's name.
+        modality: the chosen channel's modality, as dataset.json has it.
+    """
+    by_modality = CT if is_ct(modality) else TaskDefaults(modality, Percentiles())
+    official = OFFICIAL_TASKS.get(task_name, by_modality)
+    return official if is_ct(official.modality) == is_ct(modality) else by_modality
