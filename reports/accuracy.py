@@ -1,0 +1,132 @@
+"""Tables of Dice: per label, per case, and weak against full supervision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from benchmark.results import CaseDice, Cell
+from reports.speed import cell_reason, place, place_columns
+from reports.table import Column, Table, Value, absent, keys, known
+from reports.text import REFERENCE, condition, dice, difference
+from reports.view import View
+
+MEAN = "all labels"
+
+
+def labels_of(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """The labels that cells have Dice for, in their order."""
+    return tuple(dict.fromkeys(entry.label for cell in cells for entry in cell.dice_per_case))
+
+
+def numbers(entries: Sequence[CaseDice], label: str) -> list[float]:
+    """The known Dice values of a label, one per case."""
+    return [entry.dice for entry in entries if entry.label == label and entry.dice is not None]
+
+
+def dice_table(view: View) -> Table:
+    """Dice per label, a column per variant: the mean over cases and its range."""
+    rows = []
+    for where, cells in view.places(view.results.cells).items():
+        labels = labels_of(cells)
+        for label in labels:
+            rows.append((*place(*where), Value(label), *(_label_dice(view, cells, v, label) for v in view.variants)))
+        if len(labels) != 1:
+            means = (_mean_dice(_pick(view, cells, variant)) for variant in view.variants)
+            rows.append((*place(*where), Value(MEAN), *means))
+    return Table(
+        key="dice",
+        title="Dice per label",
+        columns=(*place_columns(view), *keys("label"), *(Column(variant) for variant in view.variants)),
+        rows=tuple(rows),
+        about="Against the reference labels over whole volumes: the mean over cases, and the range of several.",
+    )
+
+
+def _pick(view: View, cells: Sequence[Cell], variant: str) -> Cell | None:
+    return next((cell for cell in cells if view.variant(cell) == variant), None)
+
+
+def _label_dice(view: View, cells: Sequence[Cell], variant: str, label: str) -> Value:
+    cell = _pick(view, cells, variant)
+    if cell is None:
+        return absent("not part of the run")
+    entries = [entry for entry in cell.dice_per_case if entry.label == label]
+    values = numbers(entries, label)
+    lacking = next((entry.reason for entry in entries if entry.dice is None and entry.reason), None)
+    if not values:
+        return absent(lacking or cell_reason(cell, "no Dice was measured"))
+    spread = f" ({dice(min(values))}–{dice(max(values))})" if len(values) > 1 else ""
+    left_out = len(entries) - len(values)
+    note = f"{left_out} of {len(entries)} cases left out: {lacking or 'no Dice'}" if left_out else None
+    if cell.status != "ok":
+        note = cell_reason(cell, "")
+    return Value(dice(fmean(values)) + spread, note)
+
+
+def _mean_dice(cell: Cell | None) -> Value:
+    if cell is None:
+        return absent("not part of the run")
+    value = known(dice(cell.dice), cell_reason(cell, "no Dice was measured"))
+    return value if cell.status == "ok" else Value(value.text, cell_reason(cell, ""))
+
+
+def case_table(view: View) -> Table:
+    """Dice of each case."""
+    rows = []
+    for where, cells in view.places(view.results.cells).items():
+        pairs = dict.fromkeys((entry.case, entry.label) for cell in cells for entry in cell.dice_per_case)
+        for case, label in pairs:
+            values = (_case_dice(_pick(view, cells, variant), case, label) for variant in view.variants)
+            rows.append((*place(*where), Value(case), Value(label), *values))
+    return Table(
+        key="dice-cases",
+        title="Dice per case",
+        columns=(*place_columns(view), *keys("case", "label"), *(Column(variant) for variant in view.variants)),
+        rows=tuple(rows),
+    )
+
+
+def _case_dice(cell: Cell | None, case: str, label: str) -> Value:
+    if cell is None:
+        return absent("not part of the run")
+    entry = next((entry for entry in cell.dice_per_case if (entry.case, entry.label) == (case, label)), None)
+    if entry is None:
+        return absent(cell_reason(cell, "no Dice was measured"))
+    return known(dice(entry.dice), entry.reason)
+
+
+def supervision_table(view: View) -> Table | None:
+    """Weak supervision (pseudo labels) against full supervision (reference labels), where the run has both."""
+    cells = [cell for cell in view.cells("segment") if cell.status == "ok" and cell.dice is not None]
+    full = {(cell.task, cell.model, view.variant(cell)): cell.dice for cell in cells if cell.prompt == REFERENCE}
+    rows = []
+    for cell in cells:
+        reference = full.get((cell.task, cell.model, view.variant(cell)))
+        if cell.prompt == REFERENCE or reference is None or cell.dice is None:
+            continue
+        kept = f"{cell.dice / reference:.1%}" if reference > 0 else None
+        rows.append(
+            (
+                Value(cell.task),
+                Value(cell.model),
+                Value(condition("segment", cell.prompt)),
+                Value(view.variant(cell)),
+                Value(dice(cell.dice)),
+                Value(dice(reference)),
+                Value(difference(cell.dice - reference)),
+                Value(kept) if kept else absent("full supervision reached a Dice of 0"),
+            )
+        )
+    if not rows:
+        return None
+    return Table(
+        key="supervision",
+        title="Weak against full supervision",
+        columns=(
+            *keys("task", "model", "weak labels", "backend"),
+            *map(Column, ("Dice weak", "Dice full", "difference", "share kept")),
+        ),
+        rows=tuple(rows),
+        about="The same UNet trained on pseudo labels (weak) or on the reference labels (full), same test cases.",
+    )

@@ -1,0 +1,107 @@
+"""The report as Markdown that GitHub renders, with its charts as pictures beside it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from benchmark.files import atomic_path, write_text_atomically
+from benchmark.results import Results
+from reports.charts import figures, png
+from reports.looks import Figure
+from reports.summary import Summary, summarize
+from reports.table import Column, Table, Value
+from reports.view import View
+
+REPORT_FILE = "report.md"
+CHART_FOLDER = "report-charts"
+CHART_WIDTH = 640
+
+
+def write_markdown(results: Results, run_dir: Path) -> Path:
+    """Writes report.md and its charts and returns its path."""
+    drawn = figures(View(results), CHART_WIDTH)
+    for figure in drawn:
+        with atomic_path(run_dir / CHART_FOLDER / f"{figure.key}.png") as temporary:
+            temporary.write_bytes(png(figure))
+    path = run_dir / REPORT_FILE
+    write_text_atomically(path, render(summarize(results), drawn))
+    return path
+
+
+def render(summary: Summary, drawn: tuple[Figure, ...]) -> str:
+    """The page as text."""
+
+    def charts(section: str) -> list[str]:
+        return [f"![{escape(f.alt)}]({CHART_FOLDER}/{f.key}.png)" for f in drawn if f.section == section]
+
+    verdict = summary.verdict
+    blocks = [f"**{escape(verdict.headline)}**", *map(escape, verdict.more)]
+    if verdict.caveats:
+        blocks.append("\n".join(["> **Keep in mind:**", *(f"> - {escape(caveat)}" for caveat in verdict.caveats)]))
+    blocks.append(escape(" · ".join(summary.facts)))
+    blocks += _section("What failed", summary.problems)
+    blocks += _section("Verdict", summary.verdicts, charts=charts("verdict"))
+    blocks += _section("Latency", summary.latency, charts=charts("latency"))
+    blocks += _section("Where the time goes", *summary.phases, charts=charts("phases"))
+    blocks += _section("Dice", summary.dice, summary.supervision, charts=charts("dice"))
+    blocks += _folded("Dice per case", [_table(summary.dice_cases)])
+    blocks += _section("What ran", summary.attestation, summary.tasks, summary.trainings, charts=charts("trainings"))
+    if summary.notes:
+        blocks.append("\n".join(f"- {escape(note)}" for note in summary.notes))
+    blocks += _folded("Cases by name", [_table(summary.cases)])
+    blocks += _folded("Environment", [_table(summary.environment)])
+    blocks += _folded("Specification", [_fence(summary.spec, "yaml")])
+    blocks += ["## Run it again", _fence(summary.command, "sh")]
+    return "\n\n".join(blocks) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that means itself in Markdown, also in a table's cell."""
+    flat = " ".join(text.split())
+    plain = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|~])", r"\\\1", plain)
+
+
+def _section(title: str, *tables: Table | None, charts: list[str] | None = None) -> list[str]:
+    filled = [table for table in tables if table is not None and table.rows]
+    if not filled and not charts:
+        return []
+    blocks = [f"## {title}"]
+    for table in filled:
+        blocks += [f"### {escape(table.title)}"] if len(filled) > 1 else []
+        blocks.append(_table(table))
+    return blocks + (charts or [])
+
+
+def _folded(title: str, blocks: list[str]) -> list[str]:
+    return [f"<details><summary>{title}</summary>", *blocks, "</details>"]
+
+
+def _table(table: Table) -> str:
+    lines = [escape(table.about), ""] if table.about else []
+    lines.append(_row([escape(column.title) for column in table.columns]))
+    lines.append(_row([_rule(column) for column in table.columns]))
+    lines += [_row([_value(table, value) for value in row]) for row in table.rows]
+    notes = [f"<sup>{number}</sup> {escape(note)}" for number, note in enumerate(table.footnotes, 1)]
+    return "\n".join(lines + ([""] if notes else []) + ["  \n".join(notes)]).rstrip("\n")
+
+
+def _rule(column: Column) -> str:
+    return "---:" if column.kind == "number" else "---"
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _value(table: Table, value: Value) -> str:
+    mark = table.mark(value)
+    return escape(value.text) + (f" <sup>{mark}</sup>" if mark else "")
+
+
+def _fence(text: str, language: str) -> str:
+    """A code block whose fence is longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"

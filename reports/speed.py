@@ -1,0 +1,210 @@
+"""Tables of time: the verdict of each comparison, latency, and where the time goes."""
+
+from __future__ import annotations
+
+from benchmark.results import Cell, Comparison, Latency
+from reports.table import Column, Table, Tone, Value, absent, keys, known
+from reports.text import (
+    backend_name,
+    condition,
+    dice,
+    difference,
+    interval,
+    is_number,
+    milliseconds,
+    parity,
+    significant,
+    speedup,
+)
+from reports.view import Outcome, View
+
+WORDS: dict[Outcome, tuple[str, Tone]] = {
+    "faster": ("▲ faster", "good"),
+    "slower": ("▼ slower", "bad"),
+    "equivalent": ("= equivalent", "plain"),
+    "inconclusive": ("? inconclusive", "doubt"),
+    "gate": ("✗ gate failed", "bad"),
+    "unmeasured": ("✗ not measured", "bad"),
+}
+
+
+def place_columns(view: View) -> tuple[Column, ...]:
+    """The key columns that every table of cells begins with; a model that goes without saying may give way."""
+    model = Column("model", "key", width=0 if view.many_models else 120)
+    return (*keys("stage", "task"), model, *keys("prompt or labels"))
+
+
+def place(stage: str, task: str, model: str, prompt: str | None) -> tuple[Value, ...]:
+    """The key values that every table of cells begins with."""
+    return (Value(stage), Value(task), Value(model), Value(condition(stage, prompt)))
+
+
+def verdict_table(view: View) -> Table:
+    """One row per comparison."""
+    comparisons = view.results.comparisons
+    pairs = {(comparison.baseline, comparison.candidate) for comparison in comparisons}
+    baseline, candidate = map(backend_name, pairs.pop()) if len(pairs) == 1 else ("baseline", "candidate")
+    return Table(
+        key="verdict",
+        title="Verdict of each comparison",
+        columns=(
+            *place_columns(view),
+            *(keys("compared") if view.many_pairs or view.many_devices or view.many_precisions else ()),
+            Column("speedup"),
+            Column("95 % interval"),
+            Column("pairs", width=110),
+            Column("verdict", "text"),
+            Column("gate", "text"),
+            Column(f"Dice {baseline}", width=100),
+            Column(f"Dice {candidate}", width=100),
+            Column("Dice difference"),
+            Column("mask parity", width=120),
+        ),
+        rows=tuple(_verdict_row(view, comparison) for comparison in comparisons),
+        about=(
+            f"Speedup is {baseline} time ÷ {candidate} time, the median over pairs in turns; above 1× is faster."
+            f" Mask parity is the mean Dice between the two backends' masks."
+        ),
+    )
+
+
+def _verdict_row(view: View, comparison: Comparison) -> tuple[Value, ...]:
+    outcome = view.outcome(comparison)
+    word, tone = WORDS[outcome]
+    counts = outcome not in ("gate", "unmeasured")
+    why = comparison.reason or "no interval recorded"
+    if outcome == "gate":
+        why = comparison.reason or "no speed is shown for a backend that fails the gate"
+    elif outcome == "unmeasured":
+        why = view.why_unmeasured(comparison)
+    names = f"{backend_name(comparison.candidate)} / {backend_name(comparison.baseline)}"
+    compared = Value(" ".join([names, *view.settings(comparison)]))
+    several = view.many_pairs or view.many_devices or view.many_precisions
+    candidate = view.candidate(comparison)
+    measured = candidate.parity if candidate else None
+    return (
+        *place(comparison.stage, comparison.task, comparison.model, comparison.prompt),
+        *((compared,) if several else ()),
+        known(speedup(comparison.speedup), why) if counts else absent(why),
+        known(interval(comparison.ci95), why) if counts else absent(why),
+        Value(str(comparison.pairs)),
+        Value(word, comparison.reason if counts else None, tone),
+        _gate(outcome, comparison, why),
+        _cell_dice(view.baseline(comparison)),
+        _cell_dice(candidate),
+        known(difference(view.dice_difference(comparison)), _lacking((candidate, view.baseline(comparison)))),
+        known(parity(measured.mask_dice), measured.reason) if measured else absent(_lacking((candidate,))),
+    )
+
+
+def _gate(outcome: Outcome, comparison: Comparison, why: str) -> Value:
+    if outcome == "unmeasured":
+        return absent(why)
+    return Value("✓ pass", tone="good") if comparison.gate == "pass" else Value("✗ fail", tone="bad")
+
+
+def _cell_dice(cell: Cell | None) -> Value:
+    if cell is None:
+        return absent("no such cell")
+    return known(dice(cell.dice), cell_reason(cell, "no Dice was measured"))
+
+
+def _lacking(cells: tuple[Cell | None, ...]) -> str:
+    """Why two cells cannot be set against each other."""
+    for cell in cells:
+        if cell is None:
+            return "no such cell"
+        if cell.status != "ok" or cell.dice is None:
+            return cell_reason(cell, "no Dice was measured")
+    return "not measured"
+
+
+def cell_reason(cell: Cell, otherwise: str) -> str:
+    """Why a cell lacks a value."""
+    if cell.status == "ok":
+        return cell.reason or otherwise
+    return f"{backend_name(cell.backend)} {cell.status}: {cell.reason or 'no reason recorded'}"
+
+
+def latency_table(view: View) -> Table:
+    """One row per cell, also for those without a valid result."""
+    return Table(
+        key="latency",
+        title="Latency and throughput",
+        columns=(
+            *place_columns(view),
+            *keys("backend"),
+            Column("p50 ms"),
+            Column("p90 ms"),
+            Column("p99 ms", width=100),
+            Column("mean ms"),
+            Column("per", "text"),
+            Column("samples", width=120),
+            Column("volume p50 ms", width=120),
+            Column("throughput", width=100),
+            Column("loading ms", width=140),
+            Column("first call ms", width=140),
+            Column("memory MiB", width=140),
+        ),
+        rows=tuple(_latency_row(view, cell) for cell in view.results.cells),
+        about=(
+            "Milliseconds of one unit of work, end to end. A percentile stands only where the samples support it."
+            " Loading and the first call are not part of the other columns."
+        ),
+    )
+
+
+def _latency_row(view: View, cell: Cell) -> tuple[Value, ...]:
+    # An invalid cell may have been timed; a time that nobody may use is not shown.
+    ok = cell.status == "ok"
+    otherwise = cell_reason(cell, "not measured")
+    unit, volume = (cell.latency_ms, cell.volume_latency_ms) if ok else (None, None)
+    throughput = cell.throughput if ok and cell.throughput and is_number(cell.throughput.value) else None
+    return (
+        *place(cell.stage, cell.task, cell.model, cell.prompt),
+        Value(view.variant(cell)),
+        *(_time(unit, name, otherwise) for name in ("p50", "p90", "p99", "mean")),
+        Value(cell.latency_unit),
+        Value(f"{len(unit.samples):,}") if unit else absent(otherwise),
+        _time(volume, "p50", otherwise),
+        Value(f"{significant(throughput.value)} {throughput.unit}") if throughput else absent(otherwise),
+        known(milliseconds(cell.load_ms if ok else None), otherwise),
+        known(milliseconds(cell.first_call_ms if ok else None), otherwise),
+        known(significant(cell.memory_mib), cell.memory_reason or otherwise),
+    )
+
+
+def _time(latency: Latency | None, name: str, otherwise: str) -> Value:
+    if latency is None:
+        return absent(otherwise)
+    too_few = f"{len(latency.samples)} samples do not support it"
+    return known(milliseconds(getattr(latency, name)), latency.reason or too_few)
+
+
+def phase_tables(view: View) -> tuple[Table, ...]:
+    """One table per stage, because the stages have different phases."""
+    return tuple(table for stage in view.stages if (table := _phase_table(view, stage)))
+
+
+def _phase_table(view: View, stage: str) -> Table | None:
+    cells = [cell for cell in view.cells(stage) if cell.phases_ms and cell.status == "ok"]
+    if not cells:
+        return None
+    phases = tuple(dict.fromkeys(phase for cell in cells for phase in cell.phases_ms))
+    rows = []
+    for cell in cells:
+        times = (known(milliseconds(cell.phases_ms.get(phase)), "this cell has no such phase") for phase in phases)
+        total = Value(milliseconds(sum(cell.phases_ms.values())))
+        rows.append((*place(stage, cell.task, cell.model, cell.prompt)[1:], Value(view.variant(cell)), *times, total))
+    return Table(
+        key=f"phases-{stage}",
+        title=f"Phases of {stage}",
+        columns=(
+            *place_columns(view)[1:],
+            *keys("backend"),
+            *(Column(f"{phase} ms") for phase in phases),
+            Column("sum ms"),
+        ),
+        rows=tuple(rows),
+        about="Mean milliseconds per slice. Only the model's own phases change with the backend.",
+    )

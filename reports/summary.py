@@ -1,0 +1,80 @@
+"""The numbers, tables and sentences that every format shows, computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import yaml
+
+from benchmark.results import Results
+from reports import accuracy, provenance, speed
+from reports.table import Table
+from reports.text import count, duration, moment
+from reports.verdict import Verdict, judge
+from reports.view import View
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run as its readers see it. A table that has nothing to say is None."""
+
+    name: str
+    facts: tuple[str, ...]
+    verdict: Verdict
+    problems: Table | None
+    verdicts: Table
+    latency: Table
+    phases: tuple[Table, ...]
+    dice: Table
+    dice_cases: Table
+    supervision: Table | None
+    attestation: Table
+    tasks: Table
+    cases: Table
+    trainings: Table | None
+    environment: Table
+    notes: tuple[str, ...]
+    spec: str
+    command: str
+
+
+def summarize(results: Results) -> Summary:
+    """Computes what reports show; pure."""
+    view = View(results)
+    machine = results.environment
+    return Summary(
+        name=results.name,
+        facts=(
+            f"run “{results.name}”",
+            moment(results.created),
+            f"took {duration(results.seconds)}",
+            f"{machine.cpu}, {count(machine.cores, 'core')}",
+            machine.gpu or "no GPU",
+            count(machine.threads, "thread"),
+        ),
+        verdict=judge(view),
+        problems=provenance.problem_table(view),
+        verdicts=speed.verdict_table(view),
+        latency=speed.latency_table(view),
+        phases=speed.phase_tables(view),
+        dice=accuracy.dice_table(view),
+        dice_cases=accuracy.case_table(view),
+        supervision=accuracy.supervision_table(view),
+        attestation=provenance.attestation_table(view),
+        tasks=provenance.task_table(view),
+        cases=provenance.case_lists(view),
+        trainings=provenance.training_table(view),
+        environment=provenance.environment_table(view),
+        notes=_cell_notes(view),
+        spec=yaml.safe_dump(results.spec, sort_keys=False, allow_unicode=True),
+        command=results.command,
+    )
+
+
+def _cell_notes(view: View) -> tuple[str, ...]:
+    """What cells say about themselves; the same note of many cells stands once."""
+    by_note: dict[str, list[str]] = {}
+    for cell in view.results.cells:
+        for note in cell.notes:
+            by_note.setdefault(note, []).append(f"{cell.stage}, {view.variant(cell)}")
+    return tuple(f"{', '.join(dict.fromkeys(who))}: {note}" for note, who in by_note.items())

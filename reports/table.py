@@ -1,0 +1,93 @@
+"""A table as every format shows it: columns, values, and a footnote for each thing that could not be had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from reports.text import ABSENT
+
+Tone = Literal["plain", "good", "bad", "doubt"]
+Kind = Literal["key", "text", "number"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """What stands in one place of a table.
+
+    `note` becomes a footnote. `tone` may colour the text, which says the same in words.
+    """
+
+    text: str
+    note: str | None = None
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; `key` columns say what a row is about.
+
+    `width` is the least width of a terminal that has room for it; below, the column is left out.
+    """
+
+    title: str
+    kind: Kind = "number"
+    width: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values under a title; `about` says how to read them."""
+
+    key: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    about: str = ""
+    footnotes: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        notes = (value.note for row in self.rows for value in row if value.note)
+        object.__setattr__(self, "footnotes", tuple(dict.fromkeys(notes)))
+
+    def fitting(self, width: int) -> Table:
+        """The same table with the columns that a terminal of this width has room for."""
+        return self._with([index for index, column in enumerate(self.columns) if column.width <= width])
+
+    def trimmed(self) -> Table:
+        """The same table without columns that are empty in every row."""
+        return self._with([index for index in range(len(self.columns)) if any(row[index].text for row in self.rows)])
+
+    def _with(self, shown: list[int]) -> Table:
+        columns = tuple(self.columns[index] for index in shown)
+        return replace(self, columns=columns, rows=tuple(tuple(row[index] for index in shown) for row in self.rows))
+
+    def by(self, title: str) -> dict[str, Table]:
+        """A table for each value of a column, which they leave out."""
+        index = next((index for index, column in enumerate(self.columns) if column.title == title), None)
+        if index is None:
+            return {"": self}
+        columns = self.columns[:index] + self.columns[index + 1 :]
+        parts: dict[str, list[tuple[Value, ...]]] = {}
+        for row in self.rows:
+            parts.setdefault(row[index].text, []).append(row[:index] + row[index + 1 :])
+        return {name: replace(self, columns=columns, rows=tuple(rows)) for name, rows in parts.items()}
+
+    def mark(self, value: Value) -> int | None:
+        """The number of a value's footnote, counted from 1."""
+        return self.footnotes.index(value.note) + 1 if value.note else None
+
+
+def keys(*titles: str) -> tuple[Column, ...]:
+    """Columns that say what a row is about."""
+    return tuple(Column(title, "key") for title in titles)
+
+
+def absent(reason: str | None) -> Value:
+    """A value that could not be had, with the reason."""
+    return Value(ABSENT, reason or "not measured")
+
+
+def known(text: str, reason: str | None) -> Value:
+    """A formatted value; where it is absent, with the reason."""
+    return absent(reason) if text == ABSENT else Value(text)

@@ -1,0 +1,137 @@
+"""A run seen by its readers: which cells belong together, what they are called, what a comparison amounts to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from benchmark.results import Cell, Comparison, Results
+from reports.text import ABSENT, backend_name, condition
+
+Outcome = Literal["faster", "slower", "equivalent", "inconclusive", "gate", "unmeasured"]
+Place = tuple[str, str, str, str | None]
+STAGES = ("pseudolabel", "train", "segment")
+
+
+@dataclass(frozen=True)
+class View:
+    """Results with the look-ups that tables, sentences and charts share."""
+
+    results: Results
+
+    @cached_property
+    def _by_identity(self) -> Mapping[tuple[str | None, ...], Cell]:
+        return {
+            (cell.stage, cell.task, cell.model, cell.prompt, cell.backend, cell.device, cell.precision): cell
+            for cell in self.results.cells
+        }
+
+    @cached_property
+    def many_devices(self) -> bool:
+        """Whether the device sets cells apart."""
+        return len({cell.device for cell in self.results.cells}) > 1
+
+    @cached_property
+    def many_precisions(self) -> bool:
+        """Whether the precision sets cells apart."""
+        return len({cell.precision for cell in self.results.cells}) > 1
+
+    @cached_property
+    def many_models(self) -> bool:
+        """Whether a stage has several models."""
+        return len({(cell.stage, cell.model) for cell in self.results.cells}) > len(self.stages)
+
+    @cached_property
+    def many_pairs(self) -> bool:
+        """Whether several candidates or baselines are compared."""
+        return len({(c.candidate, c.baseline) for c in self.results.comparisons}) > 1
+
+    @cached_property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that have cells, in the order of the pipeline."""
+        present = {cell.stage for cell in self.results.cells}
+        return tuple(stage for stage in STAGES if stage in present)
+
+    @cached_property
+    def variants(self) -> tuple[str, ...]:
+        """Every variant, in the order of the cells."""
+        return tuple(dict.fromkeys(self.variant(cell) for cell in self.results.cells))
+
+    def variant(self, cell: Cell) -> str:
+        """A backend's name, with device and precision where the run has several of them."""
+        return " ".join([backend_name(cell.backend), *self.settings(cell)])
+
+    def settings(self, cell: Cell | Comparison) -> list[str]:
+        """Device and precision where they set cells apart."""
+        device = [cell.device] if self.many_devices else []
+        return device + ([cell.precision] if self.many_precisions else [])
+
+    def cells(self, stage: str) -> list[Cell]:
+        """The cells of a stage."""
+        return [cell for cell in self.results.cells if cell.stage == stage]
+
+    def places(self, cells: Iterable[Cell]) -> dict[Place, list[Cell]]:
+        """Cells that differ in nothing but the variant, together."""
+        found: dict[Place, list[Cell]] = {}
+        for cell in cells:
+            found.setdefault((cell.stage, cell.task, cell.model, cell.prompt), []).append(cell)
+        return found
+
+    def candidate(self, comparison: Comparison) -> Cell | None:
+        """The cell of a comparison's candidate."""
+        return self._find(comparison, comparison.candidate, comparison.precision)
+
+    def baseline(self, comparison: Comparison) -> Cell | None:
+        """The cell of a comparison's baseline; a reduced precision may be compared with fp32."""
+        same = self._find(comparison, comparison.baseline, comparison.precision)
+        return same or self._find(comparison, comparison.baseline, "fp32")
+
+    def _find(self, comparison: Comparison, backend: str, precision: str) -> Cell | None:
+        place = (comparison.stage, comparison.task, comparison.model, comparison.prompt)
+        return self._by_identity.get((*place, backend, comparison.device, precision))
+
+    def dice_difference(self, comparison: Comparison) -> float | None:
+        """Dice of the candidate minus Dice of the baseline."""
+        candidate, baseline = self.candidate(comparison), self.baseline(comparison)
+        if candidate is None or baseline is None:
+            return None
+        if candidate.dice is not None and baseline.dice is not None:
+            return candidate.dice - baseline.dice
+        return candidate.parity.dice_delta if candidate.parity else None
+
+    def outcome(self, comparison: Comparison) -> Outcome:
+        """What a comparison amounts to. Without two valid cells and a passed gate there is no speed to speak of."""
+        cells = (self.candidate(comparison), self.baseline(comparison))
+        if any(cell is None or cell.status in ("failed", "skipped") for cell in cells):
+            return "unmeasured"
+        if comparison.gate == "fail":
+            lost = self.dice_difference(comparison)
+            return "gate" if lost is None or lost < 0 else "unmeasured"
+        if comparison.speedup is None or any(cell is not None and cell.status == "invalid" for cell in cells):
+            return "unmeasured"
+        return comparison.verdict
+
+    def why_unmeasured(self, comparison: Comparison) -> str:
+        """The reason for a comparison without a speedup."""
+        for cell in (self.candidate(comparison), self.baseline(comparison)):
+            if cell is not None and cell.status != "ok":
+                return f"{backend_name(cell.backend)} {cell.status}: {cell.reason or 'no reason recorded'}"
+        missing = [
+            backend_name(name)
+            for name, cell in (
+                (comparison.candidate, self.candidate(comparison)),
+                (comparison.baseline, self.baseline(comparison)),
+            )
+            if cell is None
+        ]
+        return comparison.reason or (f"no cell of {' and '.join(missing)}" if missing else "no reason recorded")
+
+    def label(self, cell: Cell | Comparison, *, stage: bool = False) -> str:
+        """Two short lines that name a cell on a chart's axis."""
+        first: list[str] = [cell.stage] if stage else []
+        if cell.prompt is not None:
+            first.append(condition(cell.stage, cell.prompt))
+        second = [cell.task, cell.model] if self.many_models else [cell.task]
+        return f"{', '.join(first) or ABSENT}\n{', '.join(second)}"

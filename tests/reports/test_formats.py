@@ -1,0 +1,161 @@
+"""Terminal, Markdown and HTML show the same run, whole and harmless."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from report_factory import HOSTILE
+from rich.console import Console
+
+from benchmark.results import Results
+from reports.html import embedded_json, write_html
+from reports.markdown import escape, write_markdown
+from reports.summary import summarize
+from reports.terminal import print_report
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page, scripts apart."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
+        self.scripts: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag in ("script", "style"):
+            self._open.append(tag)
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("script", "style"):
+            self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.scripts[-1] += data
+        elif data.strip():
+            self.words.append(" ".join(data.split()))
+
+
+@pytest.fixture(scope="module")
+def html(results: Results, run_dir: Path) -> str:
+    return write_html(results, run_dir).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def markdown(results: Results, run_dir: Path) -> str:
+    return write_markdown(results, run_dir).read_text(encoding="utf-8")
+
+
+def test_the_page_asks_no_server_for_anything(html: str) -> None:
+    page = Page(html)
+    fetching = {"src", "href", "srcset", "data", "poster", "action", "xlink:href"}
+    addresses = [value for _, name, value in page.attributes if name in fetching]
+    assert addresses
+    assert all(value.startswith(("#", "data:image/png;base64,")) for value in addresses)
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "@import" not in style and "url(" not in style
+    assert not {"link", "iframe", "base"} & {tag for tag, _, _ in page.attributes}
+    # A specification with an address in its data would be fetched by Vega.
+    specs = re.search(r'id="chart-specs">(.*?)</script>', html, re.DOTALL)
+    assert specs is not None and "http" not in specs.group(1) and '"url"' not in specs.group(1)
+
+
+def test_the_verdict_is_the_first_thing_on_the_page(results: Results, html: str) -> None:
+    body = Page(html[html.index("<body>") :])
+    assert body.words[0] == summarize(results).verdict.headline
+
+
+def test_a_hostile_name_is_text_and_never_markup(html: str) -> None:
+    page = Page(html)
+    assert HOSTILE in page.words
+    assert not [script for script in page.scripts if script.strip().startswith("alert")]
+    assert "<script>alert" not in html
+    # Style, specifications and the charts' script: nothing else runs.
+    assert len(page.scripts) == 3
+
+
+def test_every_cell_and_every_picture_is_on_the_page(results: Results, html: str) -> None:
+    page = Page(html)
+    table = html[html.index('<table id="latency">') :]
+    assert table[: table.index("</table>")].count("<tr") == 1 + len(results.cells)
+    for picture in results.pictures:
+        assert any(f"case {picture.case}, slice {picture.slice}" in word for word in page.words)
+    assert html.count("data:image/png;base64,") == len(results.pictures)
+
+
+def test_charts_tables_and_pictures_have_names_for_those_who_do_not_see_them(html: str) -> None:
+    page = Page(html)
+    images = html.count('role="img"')
+    assert images and html.count("aria-label=") >= images
+    assert html.count("<caption>") == html.count("<table ")
+    assert ("th", "scope", "row") in page.attributes
+    assert ("th", "scope", "col") in page.attributes
+
+
+def test_embedded_json_cannot_end_its_script_and_reads_back_the_same() -> None:
+    value = {"x": "</script><script>alert(1)</script>&<!--\u2028"}
+    text = embedded_json(value)
+    assert "<" not in text and json.loads(text) == value
+
+
+def test_an_empty_run_still_has_a_page(results: Results, tmp_path: Path) -> None:
+    nothing = results.model_copy(
+        update={"cells": [], "comparisons": [], "pictures": [], "tasks": [], "trainings": [], "spec": {}}
+    )
+    assert "Nothing to compare" in write_html(nothing, tmp_path).read_text(encoding="utf-8")
+    assert "Nothing to compare" in write_markdown(nothing, tmp_path).read_text(encoding="utf-8")
+    print_report(nothing, Console(file=io.StringIO(), width=80))
+
+
+def test_markdown_tables_have_as_many_cells_in_every_row(markdown: str) -> None:
+    lines = markdown.splitlines()
+    tables = 0
+    for above, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("|"):
+            tables += not above.startswith("|")
+            width = len(re.findall(r"(?<!\\)\|", line))
+            assert not above.startswith("|") or width == len(re.findall(r"(?<!\\)\|", above)), line
+    assert tables >= 9
+
+
+def test_markdown_names_its_charts_and_they_are_pictures(markdown: str, run_dir: Path) -> None:
+    names = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", markdown)
+    assert len(names) == 8
+    for name in names:
+        with Image.open(run_dir / name) as image:
+            assert image.format == "PNG" and image.width > 600
+    assert markdown.startswith("**ONNX Runtime pseudo-labels ")
+
+
+def test_markdown_escapes_what_would_be_markup() -> None:
+    assert escape("a|b <i> *c* [d](e) `f`\ng") == r"a\|b &lt;i&gt; \*c\* \[d\](e) \`f\` g"
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_the_terminal_report_fits_and_begins_with_the_verdict(results: Results, width: int) -> None:
+    stream = io.StringIO()
+    print_report(results, Console(file=stream, width=width))
+    shown = stream.getvalue()
+    assert max(map(len, shown.splitlines())) <= width
+    assert "ONNX Runtime pseudo-labels 2.24×" in shown
+    for word in ("▲ faster", "✗ gate failed", "✗ failed", "p50 ms", "tumour|cancer", "[2.25, 2.38]"):
+        assert word in shown
+    assert " nan" not in shown
+
+
+def test_a_name_with_console_markup_is_printed_as_it_is(results: Results) -> None:
+    stream = io.StringIO()
+    print_report(results.model_copy(update={"name": "[red]x[/red]"}), Console(file=stream, width=100))
+    assert "[red]x[/red]" in stream.getvalue()

@@ -1,0 +1,129 @@
+"""The first sentence must say what happened, neither more nor less."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from report_factory import BELOW, FAILED, HOSTILE, SPLEEN, cell, comparison
+
+from benchmark.results import Cell, Comparison, Results
+from reports.verdict import Verdict, judge
+from reports.view import View
+
+Judge = Callable[[list[Cell], list[Comparison]], Verdict]
+
+
+@pytest.fixture
+def judged(results: Results) -> Judge:
+    """The verdict over given cells, everything else as in the synthetic run."""
+
+    def judge_cells(cells: list[Cell], comparisons: list[Comparison]) -> Verdict:
+        return judge(View(results.model_copy(update={"cells": cells, "comparisons": comparisons})))
+
+    return judge_cells
+
+
+def both(stage: str, prompt: str, task: str = SPLEEN, **changes: object) -> list[Cell]:
+    return [cell(stage, task, prompt, "pytorch"), cell(stage, task, prompt, "onnxruntime", **changes)]
+
+
+def test_all_faster_reads_as_one_plain_sentence(judged: Judge) -> None:
+    cells = both("pseudolabel", "box") + both("segment", "box", dice=0.9301)
+    found = judged(cells, [comparison("pseudolabel", SPLEEN, "box"), comparison("segment", SPLEEN, "box", 1.4)])
+    assert found.headline == (
+        "ONNX Runtime pseudo-labels 2.31× [2.25, 2.38] faster than PyTorch on this machine and segments"
+        " 1.40× [1.34, 1.47] faster, with the same Dice (largest difference 0.0001) – gate passed."
+    )
+    assert found.tone == "good"
+    assert found.more == ()
+
+
+def test_several_comparisons_show_the_smallest_and_the_largest_speedup(judged: Judge) -> None:
+    cells = both("pseudolabel", "box") + both("pseudolabel", "point")
+    compared = [comparison("pseudolabel", SPLEEN, "box", 2.5), comparison("pseudolabel", SPLEEN, "point", 1.2)]
+    assert "1.20× [1.14, 1.27] to 2.50× [2.44, 2.57] faster than PyTorch" in judged(cells, compared).headline
+
+
+def test_mixed_results_are_not_summed_up_as_faster(judged: Judge) -> None:
+    cells = both("pseudolabel", "box") + both("pseudolabel", "point")
+    slower = comparison("pseudolabel", SPLEEN, "point", 0.8, verdict="slower")
+    found = judged(cells, [comparison("pseudolabel", SPLEEN, "box"), slower])
+    assert found.headline.startswith(
+        "ONNX Runtime pseudo-labels with mixed results: faster than PyTorch on this machine in 1 of 2"
+        " (2.31× [2.25, 2.38]) and slower in 1 of 2 (0.80× [0.74, 0.87])"
+    )
+    assert found.tone == "doubt"
+
+
+def test_slower_is_said_as_slower(judged: Judge) -> None:
+    slower = comparison("pseudolabel", SPLEEN, "box", 0.8, verdict="slower")
+    found = judged(both("pseudolabel", "box"), [slower])
+    assert found.headline.startswith(
+        "ONNX Runtime pseudo-labels slower than PyTorch on this machine, at 0.80× [0.74, 0.87] of its speed"
+    )
+    assert found.tone == "bad"
+
+
+def test_inconclusive_claims_neither_direction(judged: Judge) -> None:
+    unclear = comparison("pseudolabel", SPLEEN, "box", 1.02, verdict="inconclusive")
+    found = judged(both("pseudolabel", "box"), [unclear])
+    assert "neither clearly faster nor clearly slower than PyTorch" in found.headline
+    assert found.tone == "doubt"
+
+
+def test_a_speed_below_the_gate_does_not_count(judged: Judge) -> None:
+    cells = both("pseudolabel", "box", status="invalid", reason=BELOW, dice=0.90)
+    found = judged(cells, [comparison("pseudolabel", SPLEEN, "box", gate="fail")])
+    assert "2.31" not in found.headline
+    assert found.headline == (
+        "ONNX Runtime fails the gate against PyTorch, so its speed does not count (Dice −0.0300 in pseudolabel,"
+        " Task09_Spleen, box)."
+    )
+    assert found.tone == "bad"
+
+
+def test_a_gate_that_failed_in_one_place_is_in_the_first_sentence(results: Results) -> None:
+    found = judge(View(results))
+    assert "but the gate failed in 1 of 8 comparisons, whose speed does not count (Dice −0.0213" in found.headline
+    assert found.more == ("Of 16 cells, 1 failed and 1 invalid: the reasons stand below.",)
+
+
+def test_a_failed_candidate_is_named_with_its_reason(judged: Judge) -> None:
+    cells = both("pseudolabel", "box", **FAILED)
+    found = judged(cells, [comparison("pseudolabel", SPLEEN, "box", None, gate="fail")])
+    assert found.headline.startswith("ONNX Runtime could not be compared with PyTorch: ONNX Runtime failed: the worker")
+
+
+def test_a_provider_that_fell_back_is_no_speedup_even_if_the_gate_passed(judged: Judge) -> None:
+    cells = both("pseudolabel", "box", status="invalid", reason="CUDA was asked for, the CPU ran")
+    found = judged(cells, [comparison("pseudolabel", SPLEEN, "box")])
+    assert "2.31" not in found.headline
+    assert "CUDA was asked for, the CPU ran" in found.headline
+
+
+def test_without_comparisons_it_says_that_there_is_nothing_to_compare(judged: Judge) -> None:
+    only = [cell("pseudolabel", SPLEEN, "box", "pytorch")]
+    assert judged(only, []).headline == "Nothing to compare: only PyTorch gave valid results."
+    assert judged([], []).headline == "Nothing to compare: the run has no cells."
+    broken = [cell("pseudolabel", SPLEEN, "box", "pytorch", **FAILED)]
+    assert "none of 1 cell gave a valid result (the worker ended" in judged(broken, []).headline
+
+
+def test_a_real_change_of_dice_is_not_called_the_same(judged: Judge) -> None:
+    found = judged(both("pseudolabel", "box", dice=0.9292), [comparison("pseudolabel", SPLEEN, "box")])
+    assert found.headline.endswith("with Dice changed by −0.0008 at most – gate passed.")
+
+
+def test_little_evidence_and_testing_on_training_cases_are_said(results: Results) -> None:
+    caveats = judge(View(results)).caveats
+    assert f"{SPLEEN}: one case, trained and tested on the same case." in caveats
+    assert any("pseudo-labelling on 1 case and segmentation on 1 test case" in caveat for caveat in caveats)
+    assert any("spleen_2 was used for training and for testing" in caveat for caveat in caveats)
+    assert any(caveat.startswith(HOSTILE) and "segmentation on 2 test cases" in caveat for caveat in caveats)
+
+
+def test_another_device_is_named(judged: Judge) -> None:
+    cells = [one.model_copy(update={"device": "cuda"}) for one in both("pseudolabel", "box")]
+    found = judged(cells, [comparison("pseudolabel", SPLEEN, "box", device="cuda")])
+    assert "on this machine (cuda)" in found.headline
