@@ -4,6 +4,6 @@
 class InputError(Exception):
     """Something given to sambench is wrong.
 
-    The message names the file, the field and the fix in a sentence or two. The command line prints it without a traceback
-    and ends with exit code 2.
+    The message names the file, the field and the fix in a sentence or two. The command line prints it without a
+    traceback and ends with exit code 2.
     """

@@ -30,15 +30,6 @@ def write_text_atomically(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def sha256_file(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def sha256_text(*parts: str) -> str:
     """SHA-256 of the parts, each set apart from the next."""
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()

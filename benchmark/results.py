@@ -227,7 +227,9 @@ def load_results(run_dir: Path) -> Results:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise InputError(f"{path}: {where}: {first['msg']}; the file is damaged or of another sambench version") from None
+        raise InputError(
+            f"{path}: {where}: {first['msg']}; the file is damaged or of another sambench version"
+        ) from None
     if results.schema_version != SCHEMA_VERSION:
         raise InputError(f"{path}: schema version {results.schema_version}, this sambench reads {SCHEMA_VERSION}")
     return results

@@ -1,0 +1,239 @@
+"""The command line: parse, call, print. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from benchmark.results import Results
+    from benchmark.spec import Spec
+
+app = typer.Typer(
+    name="sambench",
+    help="Benchmark ONNX Runtime against PyTorch for SAM pseudo-labelling and UNet segmentation of medical scans.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+export_app = typer.Typer(help="Export a model to ONNX, checked against PyTorch.", no_args_is_help=True)
+app.add_typer(export_app, name="export")
+
+MISTAKE = 2
+INTERRUPTED = 130
+
+
+class Format(str, Enum):
+    """A report's file format."""
+
+    html = "html"
+    md = "md"
+
+
+def main() -> None:
+    """Runs the command line; a mistake of the user is one sentence and exit code 2, never a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _complain("interrupted; what is finished is kept, run the same command again to go on")
+        sys.exit(INTERRUPTED)
+    except Exception as error:  # only to find out whose mistake it is; anything unknown is raised again
+        if not _is_users_mistake(error):
+            raise
+        _complain(str(error))
+        sys.exit(MISTAKE)
+
+
+def _is_users_mistake(error: Exception) -> bool:
+    from benchmark.errors import InputError
+    from exporters.base import ExportError
+    from runners.base import RunnerError
+
+    return isinstance(error, (InputError, ExportError, RunnerError))
+
+
+def _complain(message: str) -> None:
+    typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+    typer.echo(message, err=True)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"sambench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted one is resumed.")] = Path("runs/demo"),
+) -> None:
+    """Run the embedded default: a phantom abdomen, LiteMedSAM, a small UNet, both backends, and the report."""
+    from benchmark.demo import demo_spec
+
+    with _progress() as progress:
+        spec = demo_spec(out, progress)
+        results = _execute(spec, out, f"sambench demo --out {shlex.quote(str(out))}", progress)
+    _publish(results, out)
+
+
+@app.command()
+def run(
+    spec: Annotated[Path, typer.Argument(help="The run specification, YAML.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; resumes in it. [default: runs/NAME]")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field: measure.repeats=3.")
+    ] = None,
+) -> None:
+    """Run a benchmark and write its results and reports."""
+    from benchmark.spec import load_spec
+
+    loaded = load_spec(spec, set_ or [])
+    folder = out or Path("runs") / loaded.name
+    words = ["sambench", "run", str(spec), "--out", str(folder)]
+    for override in set_ or []:
+        words += ["--set", override]
+    with _progress() as progress:
+        results = _execute(loaded, folder, shlex.join(words), progress)
+    _publish(results, folder)
+
+
+@app.command()
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
+    format_: Annotated[
+        list[Format] | None, typer.Option("--format", help="What to write; may be given twice. [default: both]")
+    ] = None,
+) -> None:
+    """Write a run's reports again, from its results.json, and print the terminal one."""
+    from benchmark.results import load_results
+
+    _publish(load_results(run_dir), run_dir, format_ or list(Format))
+
+
+@export_app.command("sam")
+def export_sam(
+    out: Annotated[Path, typer.Option(help="Folder for encoder.onnx, decoder.onnx and manifest.json.")],
+    model: Annotated[str, typer.Option(help="The SAM variant: litemedsam.")] = "litemedsam",
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights; by default the variant's own.")] = None,
+) -> None:
+    """Export a SAM's encoder and decoder."""
+    from exporters.sam import load_sam
+
+    with _console().status(f"exporting {model} and holding it against PyTorch"):
+        manifest = load_sam(model, checkpoint).export(out)
+    _print_manifest(out, manifest)
+
+
+@export_app.command("unet")
+def export_unet(
+    out: Annotated[Path, typer.Option(help="Folder for unet.onnx and manifest.json.")],
+    checkpoint: Annotated[Path, typer.Option(help="A UNet that sambench trained: RUN_DIR/models/*.pt.")],
+) -> None:
+    """Export a trained UNet."""
+    from exporters.unet import load_unet
+
+    with _console().status("exporting the UNet and holding it against PyTorch"):
+        manifest = load_unet(checkpoint).export(out)
+    _print_manifest(out, manifest)
+
+
+def _print_manifest(out: Path, manifest: object) -> None:
+    from rich.table import Table
+
+    from exporters.base import Manifest
+
+    if not isinstance(manifest, Manifest):
+        raise TypeError(f"no manifest: {manifest!r}")
+    table = Table(title=f"{manifest.model}, opset {manifest.opset}, {manifest.precision}")
+    for column in ("file", "MB", "nodes", "output", "max error", "allowed"):
+        table.add_column(column, justify="left" if column in {"file", "output"} else "right")
+    for entry in manifest.files.values():
+        for name, error in entry.max_abs_error.items():
+            size, nodes = f"{entry.bytes / 1e6:.1f}", str(sum(entry.nodes.values()))
+            table.add_row(entry.file, size, nodes, name, f"{error:.1e}", f"{entry.tolerance[name]:.0e}")
+    _console().print(table)
+    typer.echo(f"written to {out}")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+class _Bars:
+    """Progress bars on the terminal; where there is none, a line at each step's start, for the log."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        self._console = Console(stderr=True)
+        # Two refreshes a second: drawing takes a core's time from what is measured.
+        self.bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"), console=self._console, refresh_per_second=2,
+            disable=not self._console.is_terminal,
+        )  # fmt: skip
+
+    def start(self, title: str, total: float) -> Callable[[float, str], None]:
+        """See `benchmark.run.Progress`."""
+        if not self._console.is_terminal:
+            typer.echo(title, err=True)
+        bar = self.bars.add_task(title, total=total, note="")
+
+        def advance(amount: float, note: str) -> None:
+            self.bars.update(bar, advance=amount, note=note)
+
+        return advance
+
+
+@contextmanager
+def _progress() -> Iterator[_Bars]:
+    progress = _Bars()
+    with progress.bars:
+        yield progress
+
+
+def _execute(spec: Spec, out: Path, command: str, progress: _Bars) -> Results:
+    from benchmark.run import Run
+
+    return Run(spec, out, progress, command).execute()
+
+
+def _publish(results: Results, run_dir: Path, formats: list[Format] | None = None) -> None:
+    """Prints the terminal report and writes the others."""
+    from reports.html import write_html
+    from reports.markdown import write_markdown
+    from reports.terminal import print_report
+
+    console = _console()
+    folder = run_dir.parent if run_dir.suffix == ".json" else run_dir
+    print_report(results, console)
+    writers = {Format.html: write_html, Format.md: write_markdown}
+    for format_ in formats or list(Format):
+        typer.echo(f"{format_.value:>4} report: {writers[format_](results, folder)}")
+
+
+if __name__ == "__main__":
+    main()

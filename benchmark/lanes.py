@@ -1,0 +1,99 @@
+"""One lane a backend: its runners loaded, its pipeline ready, and what its loading and first call took."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.results import Attested
+from benchmark.stages.base import Outcome, Pipeline, Unit
+from exporters.base import Exportable
+from runners.base import Attestation, ModuleSource, Runner, Signature
+from runners.device import Device
+from runners.registry import make_runner
+
+
+@dataclass(frozen=True)
+class LaneSettings:
+    """What every lane of a group has in common."""
+
+    backends: tuple[str, ...]
+    device: str
+    precision: str
+    threads: int
+
+
+@dataclass
+class Lane:
+    """A backend's pipeline and the facts about its start."""
+
+    pipeline: Pipeline
+    attestation: Mapping[str, Attested]
+    load_ms: float
+    first_call_ms: float | None = None
+
+    def process(self, unit: Unit) -> Outcome:
+        """Runs a unit, and keeps what the very first one took."""
+        started = time.perf_counter()
+        outcome = self.pipeline.process(unit)
+        if self.first_call_ms is None:
+            self.first_call_ms = 1e3 * (time.perf_counter() - started)
+        return outcome
+
+
+def module_source(part: Exportable, folder: Path) -> ModuleSource:
+    """A part and its verified ONNX file, in the form that runners load."""
+    return ModuleSource(
+        name=part.name,
+        signature=Signature.of(part.inputs, part.outputs),
+        # A copy, because moving a module to another device moves it for everybody.
+        torch_module=lambda: copy.deepcopy(part.module),
+        onnx_path=folder / f"{part.name}.onnx",
+    )
+
+
+@contextmanager
+def open_lanes(
+    settings: LaneSettings, sources: Sequence[ModuleSource], pipeline: Callable[[Sequence[Runner]], Pipeline]
+) -> Iterator[dict[str, Lane]]:
+    """Loads every backend's runners; leaving frees them.
+
+    Args:
+        settings: backends, device, precision, threads.
+        sources: the modules of the stage.
+        pipeline: makes the stage's pipeline of the loaded runners, which come in the order of `sources`.
+
+    Raises:
+        RunnerError: a backend cannot be had on the device.
+    """
+    device = Device.parse(settings.device)
+    with ExitStack() as stack:
+        lanes = {}
+        for backend in settings.backends:
+            started = time.perf_counter()
+            runners = [
+                stack.enter_context(make_runner(backend, source, device, settings.precision, settings.threads))
+                for source in sources
+            ]
+            load_ms = 1e3 * (time.perf_counter() - started)
+            attested = {runner.source.name: _attested(runner.attest()) for runner in runners}
+            lanes[backend] = Lane(pipeline(runners), attested, load_ms)
+        yield lanes
+
+
+def _attested(attestation: Attestation) -> Attested:
+    nodes = attestation.nodes_per_provider
+    return Attested(
+        backend=attestation.backend,
+        version=attestation.version,
+        device=attestation.device,
+        precision=attestation.precision,
+        providers=list(attestation.providers),
+        nodes_per_provider=dict(nodes) if nodes is not None else None,
+        threads=attestation.threads,
+        notes=list(attestation.notes),
+    )

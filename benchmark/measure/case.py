@@ -1,0 +1,136 @@
+"""All backends of a group on one case: timed passes in turns, and what the first of them computed.
+
+This is the first form of measuring; everything above it sees only its `CaseRecord`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.slices import Slice
+from benchmark.lanes import Lane
+from benchmark.measure.turns import Turn, take_turns
+from benchmark.metrics import dice_per_label
+from benchmark.records import CaseRecord, LaneRecord
+from benchmark.spec import REFERENCE_BACKEND, MeasureSpec
+from benchmark.stages.base import Outcome, Unit
+
+Labels = NDArray[np.uint8]
+Predictions = dict[str, dict[str, Labels]]
+"""variant → backend → label maps [n, H, W]."""
+
+
+@dataclass
+class _Tally:
+    """What one backend has gathered in this case."""
+
+    predictions: dict[str, Labels]
+    unit_ms: dict[str, list[float]] = field(default_factory=dict)
+    volume_ms: dict[str, list[float]] = field(default_factory=dict)
+    phase_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    failed: str | None = None
+
+    def add(self, outcome: Outcome) -> None:
+        for variant in outcome.labels:
+            phases = outcome.phases(variant)
+            total = sum(phases.values())
+            self.unit_ms.setdefault(variant, []).append(total)
+            self.volume_ms[variant][-1] += total
+            sums = self.phase_ms.setdefault(variant, {})
+            for phase, milliseconds in phases.items():
+                sums[phase] = sums.get(phase, 0.0) + milliseconds
+
+
+def measure_case(
+    case: str,
+    lanes: Mapping[str, Lane],
+    chosen: Sequence[Slice],
+    units: Callable[[], Iterator[Unit]],
+    variants: Sequence[str],
+    labels: Mapping[int, str],
+    measure: MeasureSpec,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> tuple[CaseRecord, Predictions]:
+    """Measures one case.
+
+    Args:
+        case: its id.
+        lanes: backend → its pipeline.
+        chosen: the slices that count, for Dice over the case.
+        units: makes the units anew for each pass.
+        variants: prompt strategies or the kind of training labels.
+        labels: value → name.
+        measure: repeats, warm-up, pause.
+        on_progress: told the share of the case that each turn finished.
+
+    Returns:
+        The record, without pictures, and every backend's label maps.
+    """
+    place = {piece.index: position for position, piece in enumerate(chosen)}
+    empty = np.zeros((len(chosen), *chosen[0].label.shape), dtype=np.uint8)
+    tallies = {backend: _Tally({variant: empty.copy() for variant in variants}) for backend in lanes}
+    timed = 0
+    for repeat in range(measure.repeats):
+        for tally in tallies.values():
+            for variant in variants:
+                tally.volume_ms.setdefault(variant, []).append(0.0)
+        alive = {backend: lanes[backend].process for backend, tally in tallies.items() if tally.failed is None}
+        warmup = measure.warmup if repeat == 0 else 0
+        for turn in take_turns(alive, units(), warmup, measure.pause_ms / 1e3, first=repeat):
+            _take(turn, tallies[turn.lane], place if repeat == 0 else {})
+            timed += len(turn.unit.slices)
+            on_progress(len(turn.unit.slices) / (len(chosen) * measure.repeats * len(lanes)))
+    reference = np.stack([piece.label for piece in chosen])
+    record = CaseRecord(
+        case=case,
+        slices=timed // (measure.repeats * len(lanes)),
+        repeats=measure.repeats,
+        lanes={
+            backend: _lane_record(tally, lanes[backend], reference, tallies.get(REFERENCE_BACKEND), labels)
+            for backend, tally in tallies.items()
+        },
+    )
+    predictions: Predictions = {
+        variant: {b: t.predictions[variant] for b, t in tallies.items() if t.failed is None} for variant in variants
+    }
+    return record, predictions
+
+
+def _take(turn: Turn[Unit, Outcome], tally: _Tally, place: Mapping[int, int]) -> None:
+    if turn.outcome is None:
+        tally.failed = turn.error
+        return
+    tally.add(turn.outcome)
+    if place:
+        for variant, label_maps in turn.outcome.labels.items():
+            for piece, label_map in zip(turn.unit.slices, label_maps, strict=True):
+                tally.predictions[variant][place[piece.index]] = label_map
+
+
+def _lane_record(
+    tally: _Tally, lane: Lane, reference: Labels, reference_lane: _Tally | None, labels: Mapping[int, str]
+) -> LaneRecord:
+    if tally.failed is not None:
+        return LaneRecord(attestation=dict(lane.attestation), load_ms=lane.load_ms, failed=tally.failed)
+    parity = {}
+    if reference_lane is not None and reference_lane.failed is None:
+        parity = {
+            variant: dice_per_label(predicted, reference_lane.predictions[variant], labels)
+            for variant, predicted in tally.predictions.items()
+        }
+    return LaneRecord(
+        unit_ms=tally.unit_ms,
+        volume_ms=tally.volume_ms,
+        phase_ms=tally.phase_ms,
+        dice={
+            variant: dice_per_label(predicted, reference, labels) for variant, predicted in tally.predictions.items()
+        },
+        parity=parity,
+        attestation=dict(lane.attestation),
+        load_ms=lane.load_ms,
+        first_call_ms=lane.first_call_ms,
+    )

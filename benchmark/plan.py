@@ -1,0 +1,168 @@
+"""Spec → plan: the tasks with their split, and the groups of cells that are measured together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmark import __version__
+from benchmark.data.msd import CaseFiles, Task, TaskOverride, open_task
+from benchmark.data.slices import Slice, slices
+from benchmark.data.volume import Volume
+from benchmark.errors import InputError
+from benchmark.files import sha256_text
+from benchmark.measure.environment import available_cores
+from benchmark.results import Stage
+from benchmark.spec import Spec, TaskSettings
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """A task with the cases that this run uses, split once.
+
+    Attributes:
+        train: cases a UNet learns from.
+        test: cases a UNet is measured on. No case is in both, but for `same_case`.
+        same_case: the task has one case, and the spec lets it serve for both.
+    """
+
+    task: Task
+    cases: tuple[CaseFiles, ...]
+    train: tuple[CaseFiles, ...] = ()
+    test: tuple[CaseFiles, ...] = ()
+    same_case: bool = False
+
+    @property
+    def name(self) -> str:
+        """The task's folder name."""
+        return self.task.name
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that are measured together: all backends take turns, and one embedding serves all variants.
+
+    Attributes:
+        variants: prompt strategies; in `segment` the one kind of label the UNet learned from.
+        cases: what is measured.
+        key: changes with anything that could change a number in its records.
+    """
+
+    stage: Stage
+    planned: PlannedTask
+    model: str
+    variants: tuple[str, ...]
+    device: str
+    precision: str
+    cases: tuple[CaseFiles, ...]
+    key: str
+
+    @property
+    def folder(self) -> str:
+        """A name for its files, unique within a run folder and readable."""
+        parts = (self.stage, self.planned.name, self.model, self.device.replace(":", ""), self.precision, self.key[:10])
+        return "-".join(parts)
+
+    @property
+    def title(self) -> str:
+        """For progress bars."""
+        return f"{self.stage} {self.planned.name} {self.model} ({', '.join(self.variants)}) on {self.device}"
+
+
+def plan_tasks(spec: Spec) -> list[PlannedTask]:
+    """Opens every task and splits its cases by seed.
+
+    Raises:
+        InputError: a task is missing or damaged, or has too few cases to train and test a UNet.
+    """
+    if not spec.data.root.is_dir():
+        raise InputError(f"data.root: {spec.data.root} is no folder; name the folder that holds the MSD task folders")
+    planned = []
+    for name in spec.data.tasks:
+        settings = spec.data.settings.get(name, TaskSettings())
+        task = open_task(
+            spec.data.root / name,
+            TaskOverride(channel=settings.channel, window=settings.window, labels=settings.labels),
+        )
+        planned.append(_split(task, spec))
+    return planned
+
+
+def _split(task: Task, spec: Spec) -> PlannedTask:
+    rng = np.random.default_rng(spec.data.seed)
+    drawn = [task.cases[index] for index in rng.permutation(len(task.cases))][: spec.data.cases]
+    cases = tuple(sorted(drawn, key=lambda files: files.case))
+    if spec.unet is None:
+        return PlannedTask(task, cases)
+    if spec.unet.checkpoints:
+        return PlannedTask(task, cases, test=cases)
+    if len(cases) == 1:
+        if not spec.unet.same_case:
+            raise InputError(
+                f"{task.folder}: one case cannot be split into training and test cases; set unet: null, add cases, or "
+                "set unet.same_case: true to measure speed and parity alone"
+            )
+        return PlannedTask(task, cases, train=cases, test=cases, same_case=True)
+    count = min(max(1, round(len(drawn) * spec.unet.test_share)), len(drawn) - 1)
+    tested = {files.case for files in drawn[:count]}
+    return PlannedTask(
+        task,
+        cases,
+        train=tuple(files for files in cases if files.case not in tested),
+        test=tuple(files for files in cases if files.case in tested),
+    )
+
+
+def threads_of(spec: Spec) -> int:
+    """CPU threads inside an operator, the same for every backend."""
+    return spec.measure.threads or available_cores()
+
+
+def make_group(
+    spec: Spec, stage: Stage, planned: PlannedTask, model: str, variants: tuple[str, ...], device: str, precision: str,
+    cases: tuple[CaseFiles, ...], content: dict[str, Any],
+) -> Group:  # fmt: skip
+    """A group with its key; `content` is what else decides its numbers: checkpoint, windows, libraries, machine."""
+    key = sha256_text(
+        json.dumps(
+            {
+                "version": __version__,
+                "stage": stage,
+                "task": fingerprint(planned.task, cases),
+                "slices": spec.data.slices,
+                "model": model,
+                "variants": variants,
+                "backends": spec.backends,
+                "device": device,
+                "precision": precision,
+                "measure": spec.measure.model_dump(),
+                "threads": threads_of(spec),
+                **content,
+            },
+            sort_keys=True,
+            default=str,
+        )
+    )
+    return Group(stage, planned, model, variants, device, precision, cases, key)
+
+
+def fingerprint(task: Task, cases: tuple[CaseFiles, ...]) -> dict[str, Any]:
+    """What tells a changed task from the one that was measured: its settings, and each file's size and time."""
+    return {
+        "labels": task.labels,
+        "channel": task.channel,
+        "intensity": str(task.intensity),
+        "files": [
+            (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+            for files in cases
+            for path in (files.image, files.label)
+        ],
+    }
+
+
+def chosen_slices(volume: Volume, spec: Spec) -> list[Slice]:
+    """The slices of a case that the run uses: all, or with `data.slices` that many labelled ones, evenly spread."""
+    return list(slices(volume, only_labelled=spec.data.slices is not None, limit=spec.data.slices))

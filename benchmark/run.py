@@ -1,0 +1,275 @@
+"""Spec → plan → artifacts → records → results: a run from start to end, resumable at every step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Protocol
+
+import yaml
+
+from benchmark import __version__
+from benchmark.artifacts import ensure_artifact
+from benchmark.collect import collect_cells
+from benchmark.data.intensity import describe
+from benchmark.data.msd import CaseFiles
+from benchmark.errors import InputError
+from benchmark.files import write_text_atomically
+from benchmark.measure.environment import environment
+from benchmark.measure.group import Work, measure_group
+from benchmark.plan import Group, PlannedTask, make_group, plan_tasks, threads_of
+from benchmark.results import RESULTS_FILE, Environment, Results, Stage, TaskInfo, save_results
+from benchmark.spec import Spec
+from benchmark.stages import pseudolabel, segment
+from benchmark.supervision import LabelStore, Supervision, train_on
+from exporters.base import Exportable, Manifest
+from exporters.sam import LoadedSam, load_sam
+from exporters.unet import LoadedUNet, load_unet
+from runners.base import ModuleSource
+from runners.device import Device, cuda_absence
+
+SPEC_FILE = "spec.yaml"
+ELAPSED_FILE = ".elapsed"
+
+
+class Progress(Protocol):
+    """Where a run tells how far it is."""
+
+    def start(self, title: str, total: float) -> Callable[[float, str], None]:
+        """Begins a bar; the function it returns advances it and may change the note beside it."""
+        ...
+
+
+@dataclass
+class Run:
+    """One run in its folder.
+
+    Args:
+        spec: what to run.
+        run_dir: where; what it holds of an earlier, interrupted run of the same content is used.
+        progress: told how far the run is.
+        command: the command line that repeats it.
+    """
+
+    spec: Spec
+    run_dir: Path
+    progress: Progress
+    command: str
+    _environment: Environment = field(init=False)
+    _results: Results = field(init=False)
+
+    def execute(self) -> Results:
+        """Runs everything that is not recorded yet and writes results.json.
+
+        Raises:
+            InputError: the spec, the data or the run folder is wrong.
+            ExportError: a model cannot be loaded or exported.
+            RunnerError: a backend or device cannot be had.
+        """
+        require_devices(self.spec)
+        planned = plan_tasks(self.spec)
+        claim_run_dir(self.run_dir, self.spec)
+        with stopwatch(self.run_dir) as elapsed:
+            self._environment = environment(threads_of(self.spec))
+            self._results = self._empty_results(planned)
+            stores = self._pseudolabel_all(planned)
+            self._segment_all(planned, stores)
+            results = self._results.model_copy(update={"seconds": round(elapsed(), 1)})
+        save_results(results, self.run_dir)
+        return results
+
+    def _pseudolabel_all(self, planned: Sequence[PlannedTask]) -> dict[str, LabelStore]:
+        """Task → its pseudo labels of the first model, device and precision; those train the UNets."""
+        stores: dict[str, LabelStore] = {}
+        for name in self.spec.sam.models if self.spec.sam else ():
+            sam = load_sam(name)
+            for task in planned:
+                for device, precision in self._placements():
+                    store = self._pseudolabel(task, sam, device, precision)
+                    stores.setdefault(task.name, store)
+        return stores
+
+    def _pseudolabel(self, planned: PlannedTask, sam: LoadedSam, device: str, precision: str) -> LabelStore:
+        settings = self.spec.sam
+        if settings is None:
+            raise ValueError("the pseudo-label stage needs spec.sam")
+        model = sam.model
+        sam_input = pseudolabel.SamInput(model.image_size, model.grid, model.normalisation, model.half_turn)
+        content = {"checkpoint": sam.checkpoint_sha256, "min_pixels": settings.min_pixels}
+        group = self._group(
+            "pseudolabel", planned, model.name, settings.prompts, device, precision, planned.cases, content
+        )
+        store = LabelStore(self.run_dir, group)
+        parts = (sam.encoder, sam.decoder)
+        work = Work(
+            sources=self._artifact(model.name, sam.checkpoint_sha256, parts, sam.export),
+            pipeline=lambda runners: pseudolabel.PseudolabelPipeline(runners[0], runners[1], sam_input),
+            units=lambda chosen: pseudolabel.units(chosen, planned.task.labels, settings.prompts, settings.min_pixels),
+            labels=planned.task.labels,
+            on_case=store.save,
+        )
+        self._measure(group, work)
+        return store
+
+    def _segment_all(self, planned: Sequence[PlannedTask], stores: dict[str, LabelStore]) -> None:
+        if self.spec.unet is None:
+            return
+        for task in planned:
+            for path in self.spec.unet.checkpoints:
+                self._segment(task, load_unet(path), path.stem)
+            for labels in self.spec.training_labels:
+                source = Supervision(task, labels, stores.get(task.name), self.spec, self.run_dir)
+                advance = self.progress.start(f"train {task.name} UNet on {labels} labels", self.spec.unet.epochs)
+                checkpoint, training = train_on(source, _showing_loss(advance))
+                self._results.trainings.append(training)
+                self._segment(task, load_unet(checkpoint), labels)
+
+    def _segment(self, planned: PlannedTask, unet: LoadedUNet, variant: str) -> None:
+        settings = self.spec.unet
+        if settings is None:
+            raise ValueError("the segmentation stage needs spec.unet")
+        windows = segment.Windows(unet.config.patch, settings.overlap, settings.slices_per_batch)
+        channels, labels = segment.match_labels(unet.config.labels, planned.task.labels)
+        if not labels:
+            raise InputError(
+                f"UNet {variant}: segments {', '.join(unet.config.labels.values())}, none of which is a label of "
+                f"{planned.name} ({', '.join(planned.task.labels.values())}); take a checkpoint trained for this task"
+            )
+        parts = (unet.unet,)
+        name = f"unet-2d-{planned.name}-{variant}"
+        sources = self._artifact(name, unet.checkpoint_sha256, parts, unet.export)
+        for device, precision in self._placements():
+            content = {"checkpoint": unet.checkpoint_sha256, "windows": str(windows), "labels": labels}
+            group = self._group("segment", planned, "unet-2d", (variant,), device, precision, planned.test, content)
+            work = Work(
+                sources=sources,
+                pipeline=lambda runners: segment.SegmentPipeline(runners[0], variant, channels, windows),
+                units=lambda chosen: segment.units(chosen, settings.slices_per_batch),
+                labels=labels,
+            )
+            self._measure(group, work)
+
+    def _artifact(
+        self, name: str, checkpoint_sha256: str, parts: Sequence[Exportable], export: Callable[[Path], Manifest]
+    ) -> list[ModuleSource]:
+        advance = self.progress.start(f"export {name} to ONNX and verify it", 1)
+        libraries = self._environment.libraries
+        sources = ensure_artifact(self.run_dir, name, checkpoint_sha256, parts, export, libraries)
+        advance(1, "")
+        return sources
+
+    def _group(
+        self, stage: Stage, planned: PlannedTask, model: str, variants: tuple[str, ...], device: str, precision: str,
+        cases: tuple[CaseFiles, ...], content: Mapping[str, object],
+    ) -> Group:  # fmt: skip
+        machine = {"cpu": self._environment.cpu, "gpu": self._environment.gpu, "libraries": self._environment.libraries}
+        return make_group(self.spec, stage, planned, model, variants, device, precision, cases, {**content, **machine})
+
+    def _measure(self, group: Group, work: Work) -> None:
+        advance = self.progress.start(group.title, len(group.cases))
+        records = measure_group(self.run_dir, group, work, self.spec, lambda cases: advance(cases, ""))
+        cells, comparisons = collect_cells(group, records, self.spec)
+        self._results.cells.extend(cells)
+        self._results.comparisons.extend(comparisons)
+        self._results.pictures.extend(picture for record in records for picture in record.pictures)
+        if group.stage == "pseudolabel":
+            info = next(task for task in self._results.tasks if task.name == group.planned.name)
+            info.slices = sum(record.slices for record in records)
+
+    def _placements(self) -> list[tuple[str, str]]:
+        return [(device, precision) for device in self.spec.devices for precision in self.spec.precisions]
+
+    def _empty_results(self, planned: Sequence[PlannedTask]) -> Results:
+        return Results(
+            sambench_version=__version__,
+            name=self.spec.name,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            seconds=0.0,
+            command=self.command,
+            environment=self._environment,
+            spec=self.spec.model_dump(mode="json"),
+            tasks=[_task_info(task, self.spec) for task in planned],
+            cells=[],
+            comparisons=[],
+        )
+
+
+def _showing_loss(advance: Callable[[float, str], None]) -> Callable[[float, float], None]:
+    return lambda epochs, loss: advance(epochs, f"loss {loss:.3f}")
+
+
+def _task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
+    notes = []
+    if planned.same_case:
+        notes.append("one case, trained and tested on: speed and parity are measured, accuracy is not")
+    elif len(planned.cases) == 1:
+        notes.append("one case is no evidence of accuracy")
+    if spec.data.slices is not None:
+        notes.append(f"at most {spec.data.slices} labelled slices of each case")
+    return TaskInfo(
+        name=planned.name,
+        modality=planned.task.modality,
+        labels=dict(planned.task.labels),
+        cases=[files.case for files in planned.cases],
+        slices=0,
+        train_cases=[files.case for files in planned.train],
+        test_cases=[files.case for files in planned.test],
+        intensity=describe(planned.task.intensity),
+        notes=notes,
+    )
+
+
+def require_devices(spec: Spec) -> None:
+    """Refuses a device that is not there before anything is loaded or exported.
+
+    Raises:
+        InputError: what is missing.
+    """
+    for name in spec.devices:
+        device = Device.parse(name)
+        reason = cuda_absence(device.index) if device.kind == "cuda" else None
+        if reason is not None:
+            raise InputError(f"devices: {name} cannot be used: {reason}; set devices: [cpu] or mend that")
+
+
+def claim_run_dir(run_dir: Path, spec: Spec) -> None:
+    """Makes the run folder, or takes up an earlier run's; somebody else's folder is left alone.
+
+    Raises:
+        InputError: the folder is a file, or holds other things.
+    """
+    if run_dir.exists() and not run_dir.is_dir():
+        raise InputError(f"--out {run_dir}: is a file; name a folder")
+    if run_dir.is_dir() and any(run_dir.iterdir()) and not (run_dir / SPEC_FILE).is_file():
+        raise InputError(f"--out {run_dir}: not empty and no run of sambench; name a new folder")
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write_text_atomically(run_dir / SPEC_FILE, text)
+        # Results of another content must not outlive the records they came from.
+        (run_dir / RESULTS_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {run_dir}: cannot be written ({error.strerror}); name another folder") from None
+
+
+@contextmanager
+def stopwatch(run_dir: Path) -> Iterator[Callable[[], float]]:
+    """Seconds spent on this run, those of its interrupted parts included."""
+    path = run_dir / ELAPSED_FILE
+    try:
+        before = float(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = 0.0
+    started = time.perf_counter()
+
+    def elapsed() -> float:
+        return before + time.perf_counter() - started
+
+    try:
+        yield elapsed
+    finally:
+        write_text_atomically(path, f"{elapsed():.1f}\n")

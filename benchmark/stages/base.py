@@ -1,0 +1,91 @@
+"""What the two measured stages have in common: units of work, and what a pass over one yields."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.slices import Slice
+from benchmark.prompts import Prompt
+
+Labels = NDArray[np.uint8]
+
+
+class NotFiniteError(Exception):
+    """A backend answered with NaN or infinity."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What the backends take turns on; each gets the very same one.
+
+    Attributes:
+        slices: one in `pseudolabel`, a batch in `segment`.
+        prompts: strategy → label value → prompt; empty in `segment`.
+    """
+
+    slices: tuple[Slice, ...]
+    prompts: Mapping[str, Mapping[int, Prompt]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one pass over a unit gave and took.
+
+    Attributes:
+        labels: variant → label map [n, H, W] of the unit's slices. A variant is a prompt strategy, or in `segment` the
+            labels the UNet was trained on.
+        shared_ms: phase → milliseconds spent once for all variants.
+        own_ms: variant → phase → milliseconds spent for it alone.
+    """
+
+    labels: Mapping[str, Labels]
+    shared_ms: Mapping[str, float]
+    own_ms: Mapping[str, Mapping[str, float]]
+
+    def phases(self, variant: str) -> dict[str, float]:
+        """Milliseconds by phase that a run of this variant alone would have taken."""
+        merged = {**self.shared_ms, **self.own_ms.get(variant, {})}
+        return {name: merged[name] for name in PHASES if name in merged}
+
+
+PHASES = ("preprocess", "encode", "decode", "infer", "postprocess")
+
+
+class Pipeline(Protocol):
+    """A stage over one backend's runners."""
+
+    def process(self, unit: Unit) -> Outcome:
+        """Runs one unit from the slice in memory to the label map in memory, timing each phase on the host's clock."""
+        ...
+
+
+class PhaseClock:
+    """Adds up host time by phase. Runners wait for their device, so the host's clock sees all of it."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Times the block into `phase`."""
+        started = time.perf_counter()
+        yield
+        self.ms[phase] = self.ms.get(phase, 0.0) + 1e3 * (time.perf_counter() - started)
+
+
+def require_finite(logits: NDArray[Any]) -> None:
+    """Refuses an answer that holds NaN or infinity.
+
+    Raises:
+        NotFiniteError: it does.
+    """
+    # A sum is not finite if any term is not, and reads the array once without a temporary one.
+    if not np.isfinite(logits.sum(dtype=np.float64)):
+        raise NotFiniteError("its output holds NaN or infinity")

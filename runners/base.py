@@ -1,0 +1,192 @@
+"""What a backend must be able to do: hold one module and run it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.device import Device
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = NDArray[Any]
+
+
+class RunnerError(Exception):
+    """A backend cannot do what was asked; the message says why and what to do."""
+
+
+class DeviceUnavailableError(RunnerError):
+    """The device asked for is not there. There is no quiet fallback to another one."""
+
+
+class SignatureError(RunnerError):
+    """An input's name, shape or type differs from the module's signature."""
+
+
+class TensorSpec(Protocol):
+    """One named input or output. A dimension is a size, or the name of a dynamic one."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def dtype(self) -> str: ...  # noqa: D102
+    @property
+    def dims(self) -> tuple[int | str, ...]: ...  # noqa: D102
+
+
+class DeviceTensor(ABC):
+    """An output that stays where the backend computed it until its numbers are asked for."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The sizes along each axis."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> str:
+        """NumPy's name of the element type."""
+
+    @abstractmethod
+    def numpy(self) -> Array:
+        """The values in host memory, copied only if they are elsewhere."""
+
+
+Value = Array | DeviceTensor
+Outputs = dict[str, DeviceTensor]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The named inputs and outputs of a module, in order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @classmethod
+    def of(cls, inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) -> Signature:
+        """A signature from any sequences of tensor specifications."""
+        return cls(tuple(inputs), tuple(outputs))
+
+    def check(self, values: Mapping[str, Value]) -> None:
+        """Holds the inputs against the signature; a dynamic dimension must have one size wherever its name stands.
+
+        Raises:
+            SignatureError: a name, shape or type differs.
+        """
+        expected = {spec.name for spec in self.inputs}
+        if set(values) != expected:
+            raise SignatureError(f"inputs are {sorted(values)}, the module takes {sorted(expected)}")
+        sizes: dict[str, int] = {}
+        for spec in self.inputs:
+            value = values[spec.name]
+            if str(value.dtype) != spec.dtype:
+                raise SignatureError(f"input {spec.name} is {value.dtype}, the module takes {spec.dtype}")
+            if not _fits(tuple(value.shape), spec.dims, sizes):
+                raise SignatureError(f"input {spec.name} has shape {tuple(value.shape)}, the module takes {spec.dims}")
+
+
+def _fits(shape: tuple[int, ...], dims: tuple[int | str, ...], sizes: dict[str, int]) -> bool:
+    if len(shape) != len(dims):
+        return False
+    return all(
+        size == (dim if isinstance(dim, int) else sizes.setdefault(dim, size))
+        for size, dim in zip(shape, dims, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class ModuleSource:
+    """One module in the forms that backends load: the live PyTorch module, its ONNX file, or both."""
+
+    name: str
+    signature: Signature
+    torch_module: Callable[[], nn.Module] | None = None
+    onnx_path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """What really runs, as the backend itself tells it."""
+
+    backend: str
+    version: str
+    device: str
+    precision: str
+    providers: tuple[str, ...]
+    nodes_per_provider: Mapping[str, int] | None = None
+    threads: int | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+class Runner(AbstractContextManager["Runner"], ABC):
+    """One module, loaded by one backend on one device.
+
+    Entering loads the module; leaving frees it. A runner is used by one thread.
+
+    Args:
+        source: the module in the forms a backend may load.
+        device: where it runs; an absent device is an error, never a fallback.
+        precision: `fp32`.
+        threads: CPU threads inside an operator; None leaves the backend's default.
+    """
+
+    def __init__(
+        self, source: ModuleSource, device: Device, precision: str = "fp32", threads: int | None = None
+    ) -> None:
+        if precision != "fp32":
+            raise RunnerError(f"precision {precision} is not supported; use fp32")
+        self.source = source
+        self.device = device
+        self.precision = precision
+        self.threads = threads
+
+    def __enter__(self) -> Runner:
+        self._load()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._free()
+
+    def run(self, inputs: Mapping[str, Value]) -> Outputs:
+        """Runs the module once and waits for the device.
+
+        Args:
+            inputs: one array per input of the signature. A `DeviceTensor` of the same backend is used where it is;
+                any other is copied through host memory.
+
+        Raises:
+            SignatureError: a name, shape or type differs from the signature.
+        """
+        self.source.signature.check(inputs)
+        return self._run(inputs)
+
+    @abstractmethod
+    def _load(self) -> None: ...
+
+    @abstractmethod
+    def _free(self) -> None: ...
+
+    @abstractmethod
+    def _run(self, inputs: Mapping[str, Value]) -> Outputs: ...
+
+    @abstractmethod
+    def attest(self) -> Attestation:
+        """What really runs: providers, nodes per provider, threads. Asked of the backend, not of our settings."""
+
+
+def to_numpy(value: Value) -> Array:
+    """The value in host memory."""
+    return value.numpy() if isinstance(value, DeviceTensor) else np.asarray(value)

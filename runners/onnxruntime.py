@@ -1,0 +1,161 @@
+"""ONNX Runtime: the CPU and CUDA execution providers, inputs and outputs bound where they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from runners.base import (
+    Array,
+    Attestation,
+    DeviceTensor,
+    DeviceUnavailableError,
+    Outputs,
+    Runner,
+    RunnerError,
+    Value,
+    to_numpy,
+)
+from runners.device import Device, cuda_absence
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PRECISIONS = {"tensor(float)": "fp32", "tensor(float16)": "fp16"}
+
+
+def provider_options(device: Device) -> list[tuple[str, dict[str, str]]]:
+    """The providers to ask for, first choice first.
+
+    TF32 is off as on PyTorch's side. The CPU provider stands last for shape arithmetic; `effective_device` sees to it
+    that nothing else runs there.
+    """
+    cpu: tuple[str, dict[str, str]] = (PROVIDERS["cpu"], {})
+    if device.kind == "cpu":
+        return [cpu]
+    return [(PROVIDERS["cuda"], {"device_id": str(device.index), "use_tf32": "0"}), cpu]
+
+
+def session_options(threads: int | None) -> ort.SessionOptions:
+    """Full graph optimisation, one operator at a time, and a record of which provider got which node."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def effective_device(providers: list[str], requested: Device) -> str:
+    """The device a session with these providers really uses."""
+    if requested.kind == "cuda" and PROVIDERS["cuda"] in providers:
+        return str(requested)
+    return "cpu"
+
+
+@dataclass(frozen=True)
+class OrtTensor(DeviceTensor):
+    """An OrtValue where ONNX Runtime computed it."""
+
+    value: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # noqa: D102
+        return tuple(self.value.shape())
+
+    @property
+    def dtype(self) -> str:  # noqa: D102
+        name = str(self.value.data_type()).removeprefix("tensor(").removesuffix(")")
+        return {"float": "float32", "double": "float64"}.get(name, name)
+
+    def numpy(self) -> Array:  # noqa: D102
+        array: Array = self.value.numpy()
+        return array
+
+
+class OnnxRuntimeRunner(Runner):
+    """One inference session through IOBinding; the same code on the CPU and on a GPU."""
+
+    _session: Any = None
+
+    def _load(self) -> None:
+        path = self.source.onnx_path
+        if path is None:
+            raise RunnerError(f"{self.source.name} has no ONNX file; export it first")
+        self._require_driver()
+        try:
+            self._session = ort.InferenceSession(
+                str(path), session_options(self.threads), providers=provider_options(self.device)
+            )
+        except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
+            raise RunnerError(f"{path}: ONNX Runtime cannot load it ({_first_line(error)}); export it again") from None
+        self._refuse_fallback()
+
+    def _require_driver(self) -> None:
+        if self.device.kind == "cuda":
+            reason = cuda_absence(self.device.index)
+            if reason is not None:
+                raise DeviceUnavailableError(
+                    f"device {self.device} for onnxruntime: {reason}; use device cpu or mend that"
+                )
+            if hasattr(ort, "preload_dlls"):
+                ort.preload_dlls()
+
+    def _refuse_fallback(self) -> None:
+        effective = effective_device(self._session.get_providers(), self.device)
+        if effective != str(self.device):
+            self._session = None
+            wants = getattr(ort, "cuda_version", "") or "a CUDA version of its own (this build carries none)"
+            raise DeviceUnavailableError(
+                f"device {self.device} for onnxruntime: its CUDA provider did not load, so it would run on "
+                f"{effective}; install onnxruntime-gpu with the CUDA ({wants}) and cuDNN 9 libraries it wants, or use "
+                "device cpu"
+            )
+
+    def _free(self) -> None:
+        self._session = None
+
+    def _run(self, inputs: Mapping[str, Value]) -> Outputs:
+        if self._session is None:
+            raise RunnerError(f"{self.source.name}: enter the runner (`with runner:`) before running it")
+        binding = self._session.io_binding()
+        # On the CPU an OrtValue borrows its array's memory and the binding does not keep it alive: this name does.
+        values = {name: self._ort_value(value) for name, value in inputs.items()}
+        for name, value in values.items():
+            binding.bind_ortvalue_input(name, value)
+        names = [spec.name for spec in self.source.signature.outputs]
+        for name in names:
+            binding.bind_output(name, self.device.kind, self.device.index)
+        self._session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        return {name: OrtTensor(value) for name, value in zip(names, binding.get_outputs(), strict=True)}
+
+    def _ort_value(self, value: Value) -> Any:
+        if isinstance(value, OrtTensor):
+            return value.value
+        array = np.ascontiguousarray(to_numpy(value))
+        return ort.OrtValue.ortvalue_from_numpy(array, self.device.kind, self.device.index)
+
+    def attest(self) -> Attestation:
+        """Asks the session for its providers and for the provider of every node of the optimised graph."""
+        nodes: Counter[str] = Counter()
+        for part in self._session.get_provider_graph_assignment_info():
+            nodes[part.ep_name] += len(part.get_nodes())
+        return Attestation(
+            backend="onnxruntime",
+            version=ort.__version__,
+            device=effective_device(self._session.get_providers(), self.device),
+            precision=PRECISIONS.get(self._session.get_inputs()[0].type, self._session.get_inputs()[0].type),
+            providers=tuple(self._session.get_providers()),
+            nodes_per_provider=dict(nodes),
+            threads=self._session.get_session_options().intra_op_num_threads or None,
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,29 @@
+"""Every backend by name. Heavy packages are imported when a backend is used, not when it is listed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runners.base import ModuleSource, Runner
+    from runners.device import Device
+
+BACKENDS: Mapping[str, str] = {
+    "pytorch": "runners.pytorch:PyTorchRunner",
+    "onnxruntime": "runners.onnxruntime:OnnxRuntimeRunner",
+}
+
+
+def make_runner(
+    backend: str, source: ModuleSource, device: Device, precision: str = "fp32", threads: int | None = None
+) -> Runner:
+    """The named backend's runner for the module, not yet loaded.
+
+    Raises:
+        KeyError: no backend of that name.
+    """
+    module, _, name = BACKENDS[backend].partition(":")
+    runner: Runner = getattr(import_module(module), name)(source, device, precision, threads)
+    return runner
