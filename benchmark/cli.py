@@ -45,9 +45,6 @@ def main() -> None:
     """Runs the command line; a mistake of the user is one sentence and exit code 2, never a traceback."""
     try:
         app()
-    except KeyboardInterrupt:
-        _complain("interrupted; what is finished is kept, run the same command again to go on")
-        sys.exit(INTERRUPTED)
     except Exception as error:  # only to find out whose mistake it is; anything unknown is raised again
         if not _is_users_mistake(error):
             raise
@@ -99,7 +96,7 @@ def demo(
 @app.command()
 def run(
     spec: Annotated[Path, typer.Argument(help="The run specification, YAML.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; resumes in it. [default: runs/NAME]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; resumes in it. Default: runs/NAME.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field: measure.repeats=3.")
     ] = None,
@@ -121,7 +118,7 @@ def run(
 def report(
     run_dir: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
     format_: Annotated[
-        list[Format] | None, typer.Option("--format", help="What to write; may be given twice. [default: both]")
+        list[Format] | None, typer.Option("--format", help="What to write; may be given twice. Default: both.")
     ] = None,
 ) -> None:
     """Write a run's reports again, from its results.json, and print the terminal one."""
@@ -211,8 +208,13 @@ class _Bars:
 @contextmanager
 def _progress() -> Iterator[_Bars]:
     progress = _Bars()
-    with progress.bars:
-        yield progress
+    try:
+        with progress.bars:
+            yield progress
+    # Here and not in `main`, because click turns it into its own "Aborted!" on the way there.
+    except KeyboardInterrupt:
+        _complain("interrupted; what is finished is kept, run the same command again to go on")
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _execute(spec: Spec, out: Path, command: str, progress: _Bars) -> Results:

@@ -41,6 +41,7 @@ def _worth_a_look(chosen: Sequence[Slice], predictions: Sequence[Labels], count:
     disagreement = np.zeros(len(chosen), dtype=int)
     for other in predictions[1:]:
         disagreement += (other != predictions[0]).sum(axis=(1, 2))
+    disagreement[area == 0] = 0
     by_area = [int(index) for index in np.argsort(-area, kind="stable")]
     ranked = ([int(disagreement.argmax())] if disagreement.any() else []) + by_area
     # Neighbours look alike: after the first, take slices at some distance from those already taken.

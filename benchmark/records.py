@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from benchmark.files import write_text_atomically
 from benchmark.results import Attested, Picture
@@ -63,7 +63,7 @@ class RecordStore:
         """The case's record; None if there is none that can be read, or if a backend failed in it: it is redone."""
         try:
             record = CaseRecord.model_validate_json(self._path(case).read_text(encoding="utf-8"))
-        except (OSError, ValidationError):
+        except (OSError, ValueError):  # not there, not UTF-8, or not a record
             return None
         return None if any(lane.failed for lane in record.lanes.values()) else record
 

@@ -222,6 +222,8 @@ def load_results(run_dir: Path) -> Results:
         raise InputError(
             f"{path}: no results there ({error.strerror}); name the folder that `sambench run` wrote"
         ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text; the file is damaged or no results.json") from None
     try:
         results = Results.model_validate_json(text)
     except ValidationError as error:
@@ -231,5 +233,8 @@ def load_results(run_dir: Path) -> Results:
             f"{path}: {where}: {first['msg']}; the file is damaged or of another sambench version"
         ) from None
     if results.schema_version != SCHEMA_VERSION:
-        raise InputError(f"{path}: schema version {results.schema_version}, this sambench reads {SCHEMA_VERSION}")
+        raise InputError(
+            f"{path}: schema version {results.schema_version}, this sambench reads {SCHEMA_VERSION}; read it with the "
+            "sambench that wrote it, or run again"
+        )
     return results

@@ -17,6 +17,7 @@ from benchmark.artifacts import ensure_artifact
 from benchmark.collect import collect_cells
 from benchmark.data.intensity import describe
 from benchmark.data.msd import CaseFiles
+from benchmark.data.volume import load_volume
 from benchmark.errors import InputError
 from benchmark.files import write_text_atomically
 from benchmark.measure.environment import environment
@@ -72,6 +73,9 @@ class Run:
         """
         require_devices(self.spec)
         planned = plan_tasks(self.spec)
+        for task in planned:
+            # A damaged or misdescribed task shows in its first case: before a model is loaded or exported.
+            load_volume(task.task, task.cases[0])
         claim_run_dir(self.run_dir, self.spec)
         with stopwatch(self.run_dir) as elapsed:
             self._environment = environment(threads_of(self.spec))

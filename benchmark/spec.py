@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from benchmark.errors import InputError
 from runners.registry import BACKENDS
@@ -79,15 +79,17 @@ class UnetSpec(_Model):
     """The segmentation stage: a 2-D UNet trained here on each kind of label, or brought as checkpoints."""
 
     labels: tuple[str, ...] | None = Field(
-        default=None, description="prompt strategies and `reference`; by default the first strategy and `reference`"
+        default=None,
+        min_length=1,
+        description="prompt strategies and `reference`; by default the first strategy and `reference`",
     )
     checkpoints: tuple[Path, ...] = Field(default=(), description="trained by sambench; then nothing is trained")
     epochs: int = Field(default=40, ge=1)
     batch_size: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
-    patch: tuple[int, int] = (128, 128)
-    channels: tuple[int, ...] = (16, 32, 64, 128)
-    strides: tuple[int, ...] = (2, 2, 2)
+    patch: tuple[PositiveInt, PositiveInt] = (128, 128)
+    channels: tuple[PositiveInt, ...] = (16, 32, 64, 128)
+    strides: tuple[PositiveInt, ...] = (2, 2, 2)
     res_units: int = Field(default=2, ge=0)
     test_share: float = Field(default=0.34, gt=0, lt=1, description="share of the cases that is only tested on")
     same_case: bool = Field(
@@ -97,6 +99,27 @@ class UnetSpec(_Model):
     overlap: float = Field(
         default=0.25, ge=0, lt=1, description="of the sliding windows, where a slice exceeds a patch"
     )
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct_labels(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return labels and _distinct(labels)
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _distinct_checkpoints(cls, checkpoints: tuple[Path, ...]) -> tuple[Path, ...]:
+        _distinct(tuple(path.stem for path in checkpoints))  # the results tell them apart by it
+        return checkpoints
+
+    @model_validator(mode="after")
+    def _network_can_be_built(self) -> UnetSpec:
+        from exporters.unet import UNetConfig
+
+        try:
+            UNetConfig(labels={}, patch=self.patch, channels=self.channels, strides=self.strides)
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        return self
 
 
 class MeasureSpec(_Model):
@@ -189,7 +212,7 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name a YAML run specification") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date or number that cannot be
         raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no specification; it needs at least `name` and `data` (see README.md)")
@@ -208,12 +231,19 @@ def parse_spec(content: dict[str, Any], source: str, base: Path) -> Spec:
         spec = Spec.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{source}: {_explain(error)}") from None
-    root = (base / spec.data.root.expanduser()).resolve()
+    root = _resolved(base, spec.data.root, f"{source}: data.root")
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"root": root})})
     if spec.unet is not None and spec.unet.checkpoints:
-        found = tuple((base / path.expanduser()).resolve() for path in spec.unet.checkpoints)
+        found = tuple(_resolved(base, path, f"{source}: unet.checkpoints") for path in spec.unet.checkpoints)
         spec = spec.model_copy(update={"unet": spec.unet.model_copy(update={"checkpoints": found})})
     return spec
+
+
+def _resolved(base: Path, path: Path, field: str) -> Path:
+    try:
+        return (base / path.expanduser()).resolve()
+    except RuntimeError:  # `~name`, and there is no such user
+        raise InputError(f"{field}: {path} names a home folder that is not there; write the whole path") from None
 
 
 def _set(content: dict[str, Any], override: str) -> None:
@@ -222,7 +252,7 @@ def _set(content: dict[str, Any], override: str) -> None:
         raise InputError(f"--set {override}: write it as key=value, for example measure.repeats=3")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise InputError(f"--set {override}: {text!r} is not YAML") from None
     *parents, last = key.split(".")
     for name in parents:
@@ -245,4 +275,4 @@ def _explain(error: ValidationError) -> str:
             message = "is not a field here; see docs/spec.md for the fields"
         parts.append(f"{field}: {message}")
     more = error.error_count() - len(parts)
-    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
+    return " ".join(f"{'; '.join(parts)}{f'; and {more} more' if more > 0 else ''}".split())

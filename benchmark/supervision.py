@@ -89,12 +89,11 @@ class Supervision:
     def slices(self, files: CaseFiles) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """A case's images [n, H, W] and label maps [n, H, W]."""
         volume = load_volume(self.planned.task, files)
-        chosen = chosen_slices(volume, self.spec)
-        images = np.stack([piece.image for piece in chosen])
-        if self.labels == REFERENCE_LABELS or self.store is None:
-            return images, np.stack([piece.label for piece in chosen])
-        labels = load_labels(self.planned.task, self.store.path(self.labels, files.case), volume.geometry)
-        return images, np.stack([labels[:, :, piece.index].T for piece in chosen])
+        chosen = [piece.index for piece in chosen_slices(volume, self.spec)]
+        labels = volume.label
+        if self.labels != REFERENCE_LABELS and self.store is not None:
+            labels = load_labels(self.planned.task, self.store.path(self.labels, files.case), volume.geometry)
+        return np.ascontiguousarray(volume.image[:, :, chosen].T), np.ascontiguousarray(labels[:, :, chosen].T)
 
 
 def train_on(source: Supervision, on_epochs: Callable[[float, float], None]) -> tuple[Path, Training]:

@@ -25,7 +25,7 @@ def load_checkpoint(path: Path) -> Any:
         raise ExportError(
             f"{path}: refused, it is no checkpoint or holds more than weights (pickled code); save a plain state dict"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # damaged bytes lead PyTorch's reader to IndexError, struct.error, AssertionError, …
         raise ExportError(
             f"{path}: truncated or no PyTorch checkpoint ({type(error).__name__}); get it again"
         ) from None

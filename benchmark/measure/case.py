@@ -71,9 +71,10 @@ def measure_case(
         The record, without pictures, and every backend's label maps.
     """
     place = {piece.index: position for position, piece in enumerate(chosen)}
-    empty = np.zeros((len(chosen), *chosen[0].label.shape), dtype=np.uint8)
-    tallies = {backend: _Tally({variant: empty.copy() for variant in variants}) for backend in lanes}
-    timed = 0
+    # With `data.slices` only labelled slices are chosen, and a case may have none.
+    reference = np.stack([piece.label for piece in chosen]) if chosen else np.zeros((0, 0, 0), dtype=np.uint8)
+    tallies = {backend: _Tally({variant: np.zeros_like(reference) for variant in variants}) for backend in lanes}
+    timed: dict[int, int] = {}
     for repeat in range(measure.repeats):
         for tally in tallies.values():
             for variant in variants:
@@ -82,12 +83,11 @@ def measure_case(
         warmup = measure.warmup if repeat == 0 else 0
         for turn in take_turns(alive, units(), warmup, measure.pause_ms / 1e3, first=repeat):
             _take(turn, tallies[turn.lane], place if repeat == 0 else {})
-            timed += len(turn.unit.slices)
+            timed[turn.index] = len(turn.unit.slices)
             on_progress(len(turn.unit.slices) / (len(chosen) * measure.repeats * len(lanes)))
-    reference = np.stack([piece.label for piece in chosen])
     record = CaseRecord(
         case=case,
-        slices=timed // (measure.repeats * len(lanes)),
+        slices=sum(timed.values()),
         repeats=measure.repeats,
         lanes={
             backend: _lane_record(tally, lanes[backend], reference, tallies.get(REFERENCE_BACKEND), labels)
@@ -124,7 +124,7 @@ def _lane_record(
         }
     return LaneRecord(
         unit_ms=tally.unit_ms,
-        volume_ms=tally.volume_ms,
+        volume_ms=tally.volume_ms if tally.unit_ms else {},
         phase_ms=tally.phase_ms,
         dice={
             variant: dice_per_label(predicted, reference, labels) for variant, predicted in tally.predictions.items()

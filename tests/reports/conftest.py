@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from report_factory import build
+from tests.reports.report_factory import build
 
 from benchmark.results import Results
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from report_factory import HOSTILE
+from tests.reports.report_factory import HOSTILE
 from rich.console import Console
 
 from benchmark.results import Results

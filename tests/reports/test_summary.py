@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from report_factory import HOSTILE, SPLEEN, cell
+from tests.reports.report_factory import HOSTILE, SPLEEN, cell
 
 from benchmark.results import CaseDice, Latency, Results
 from reports.summary import Summary, summarize

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from report_factory import BELOW, FAILED, HOSTILE, SPLEEN, cell, comparison
+from tests.reports.report_factory import BELOW, FAILED, HOSTILE, SPLEEN, cell, comparison
 
 from benchmark.results import Cell, Comparison, Results
 from reports.verdict import Verdict, judge

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-MSD_REAL = Path(__file__).parents[3].parent / "shared" / "msd-real"
+MSD_REAL = Path(__file__).parents[2].parent / "shared" / "msd-real"
 
 MakeTask = Callable[..., Path]
 

