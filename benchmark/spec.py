@@ -84,9 +84,9 @@ class UnetSpec(_Model):
         description="prompt strategies and `reference`; by default the first strategy and `reference`",
     )
     checkpoints: tuple[Path, ...] = Field(default=(), description="trained by sambench; then nothing is trained")
-    epochs: int = Field(default=40, ge=1)
+    epochs: int = Field(default=120, ge=1)
     batch_size: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=4e-3, gt=0)
     patch: tuple[PositiveInt, PositiveInt] = (128, 128)
     channels: tuple[PositiveInt, ...] = (16, 32, 64, 128)
     strides: tuple[PositiveInt, ...] = (2, 2, 2)
@@ -125,7 +125,9 @@ class UnetSpec(_Model):
 class MeasureSpec(_Model):
     """How long and how often."""
 
-    repeats: int = Field(default=1, ge=1, description="timed passes over each case")
+    repeats: int = Field(default=1, ge=1, description="timed passes over each case, at least")
+    samples: int = Field(default=64, ge=1, description="further passes until each backend has so many; 64 allow a p90")
+    budget_s: float = Field(default=60, ge=0, description="no further pass begins after so long, over all cases")
     warmup: int = Field(default=2, ge=0, description="untimed units for each backend at each case's start")
     threads: int | None = Field(default=None, ge=1, description="per operator; by default the cores of this process")
     pause_ms: float = Field(
@@ -275,4 +277,5 @@ def _explain(error: ValidationError) -> str:
             message = "is not a field here; see docs/spec.md for the fields"
         parts.append(f"{field}: {message}")
     more = error.error_count() - len(parts)
-    return " ".join(f"{'; '.join(parts)}{f'; and {more} more' if more > 0 else ''}".split())
+    text = "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
+    return " ".join(text.split())  # names from the file may hold line ends

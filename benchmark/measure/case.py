@@ -5,6 +5,7 @@ This is the first form of measuring; everything above it sees only its `CaseReco
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 
 from benchmark.data.slices import Slice
 from benchmark.lanes import Lane
+from benchmark.measure.extent import Extent
 from benchmark.measure.turns import Turn, take_turns
 from benchmark.metrics import dice_per_label
 from benchmark.records import CaseRecord, LaneRecord
-from benchmark.spec import REFERENCE_BACKEND, MeasureSpec
+from benchmark.spec import REFERENCE_BACKEND
 from benchmark.stages.base import Outcome, Unit
 
 Labels = NDArray[np.uint8]
@@ -33,6 +35,11 @@ class _Tally:
     volume_ms: dict[str, list[float]] = field(default_factory=dict)
     phase_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     failed: str | None = None
+
+    @property
+    def samples(self) -> int:
+        """Timed units so far."""
+        return max((len(samples) for samples in self.unit_ms.values()), default=0)
 
     def add(self, outcome: Outcome) -> None:
         for variant in outcome.labels:
@@ -52,7 +59,7 @@ def measure_case(
     units: Callable[[], Iterator[Unit]],
     variants: Sequence[str],
     labels: Mapping[int, str],
-    measure: MeasureSpec,
+    extent: Extent,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> tuple[CaseRecord, Predictions]:
     """Measures one case.
@@ -64,7 +71,7 @@ def measure_case(
         units: makes the units anew for each pass.
         variants: prompt strategies or the kind of training labels.
         labels: value → name.
-        measure: repeats, warm-up, pause.
+        extent: how long and how often.
         on_progress: told the share of the case that each turn finished.
 
     Returns:
@@ -75,20 +82,26 @@ def measure_case(
     reference = np.stack([piece.label for piece in chosen]) if chosen else np.zeros((0, 0, 0), dtype=np.uint8)
     tallies = {backend: _Tally({variant: np.zeros_like(reference) for variant in variants}) for backend in lanes}
     timed: dict[int, int] = {}
-    for repeat in range(measure.repeats):
+    passes = 0
+    started = time.monotonic()
+    while extent.goes_on(passes, max(tally.samples for tally in tallies.values()), time.monotonic() - started):
         for tally in tallies.values():
             for variant in variants:
                 tally.volume_ms.setdefault(variant, []).append(0.0)
         alive = {backend: lanes[backend].process for backend, tally in tallies.items() if tally.failed is None}
-        warmup = measure.warmup if repeat == 0 else 0
-        for turn in take_turns(alive, units(), warmup, measure.pause_ms / 1e3, first=repeat):
-            _take(turn, tallies[turn.lane], place if repeat == 0 else {})
+        warmup = extent.warmup if passes == 0 else 0
+        for turn in take_turns(alive, units(), warmup, extent.pause_s, first=passes):
+            _take(turn, tallies[turn.lane], place if passes == 0 else {})
             timed[turn.index] = len(turn.unit.slices)
-            on_progress(len(turn.unit.slices) / (len(chosen) * measure.repeats * len(lanes)))
+            if passes < extent.repeats:  # how many further passes there will be is not known
+                on_progress(len(turn.unit.slices) / (len(chosen) * extent.repeats * len(lanes)))
+        passes += 1
+        if not timed or not alive:
+            break  # no slice has a prompt, or no backend is left: another pass would change nothing
     record = CaseRecord(
         case=case,
         slices=sum(timed.values()),
-        repeats=measure.repeats,
+        repeats=passes,
         lanes={
             backend: _lane_record(tally, lanes[backend], reference, tallies.get(REFERENCE_BACKEND), labels)
             for backend, tally in tallies.items()

@@ -11,6 +11,7 @@ from benchmark.data.slices import Slice
 from benchmark.data.volume import Volume, load_volume
 from benchmark.lanes import Lane, LaneSettings, open_lanes
 from benchmark.measure.case import Predictions, measure_case
+from benchmark.measure.extent import Extent
 from benchmark.pictures import save_pictures
 from benchmark.plan import Group, chosen_slices, threads_of
 from benchmark.records import CaseRecord, RecordStore
@@ -88,8 +89,9 @@ def _measure(
         done += share
         on_progress(share)
 
+    extent = Extent.of_case(spec.measure, len(group.cases))
     record, predictions = measure_case(
-        files.case, lanes, chosen, lambda: work.units(chosen), group.variants, work.labels, spec.measure, advance
+        files.case, lanes, chosen, lambda: work.units(chosen), group.variants, work.labels, extent, advance
     )
     # Slices without a prompt took no turn.
     on_progress(1.0 - done)
