@@ -96,32 +96,34 @@ def with_voxel(value: float) -> np.ndarray:
     ],
     ids=[
         "no dataset.json", "broken dataset.json", "empty task", "image missing", "label missing", "image truncated",
-        "label truncated", "image no NIfTI", "shapes differ", "affines differ", "unknown label value", "NaN", "infinity",
+        "label truncated", "image no NIfTI", "shapes differ", "affines differ", "unknown label value", "NaN", "inf",
     ],
 )  # fmt: skip
-def test_damaged_data_ends_with_a_sentence_and_leaves_nothing(sambench, spec, make_task, tmp_path, build, damage, words):  # noqa: ANN001, ANN201
+def test_damaged_data_ends_with_a_sentence_and_leaves_nothing(
+    sambench, spec, make_task, tmp_path, build, damage, words
+):
     task = make_task(**build)
     damage(task)
     assert_mistake(sambench("run", spec(), "--out", tmp_path / "run"), *words)
     assert not (tmp_path / "run").exists(), "the run folder is made only when the data can be read"
 
 
-def test_a_missing_data_folder_is_named(sambench, spec, tmp_path):  # noqa: ANN001, ANN201
+def test_a_missing_data_folder_is_named(sambench, spec, tmp_path):
     path = spec(data={"root": str(tmp_path / "nowhere"), "tasks": ["Task09_Spleen"]})
     assert_mistake(sambench("run", path), "data.root", "nowhere")
 
 
-def test_a_missing_task_is_named(sambench, spec):  # noqa: ANN001, ANN201
+def test_a_missing_task_is_named(sambench, spec):
     assert_mistake(sambench("run", spec(task="Task99_Nothing")), "Task99_Nothing")
 
 
-def test_one_case_is_not_split_behind_the_users_back(sambench, spec, make_task):  # noqa: ANN001, ANN201
+def test_one_case_is_not_split_behind_the_users_back(sambench, spec, make_task):
     make_task()
     assert_mistake(sambench("run", spec(unet={"epochs": 1})), "one case", "same_case")
 
 
 @pytest.mark.skipif(cuda_absence() is None, reason="CUDA is here")
-def test_an_absent_gpu_is_an_error_and_never_a_cpu_run(sambench, spec, make_task, tmp_path):  # noqa: ANN001, ANN201
+def test_an_absent_gpu_is_an_error_and_never_a_cpu_run(sambench, spec, make_task, tmp_path):
     make_task()
     result = sambench("run", spec(devices=["cuda"]), "--out", tmp_path / "run")
     assert_mistake(result, "cuda", "driver", "devices: [cpu]")
@@ -140,13 +142,13 @@ def test_an_absent_gpu_is_an_error_and_never_a_cpu_run(sambench, spec, make_task
         ("name: x\ndata: {root: ., tasks: [T]}\nsam: {prompts: [boxes]}\n", ("sam.prompts", "boxes", "box")),
     ],
 )
-def test_a_wrong_specification_names_the_field(sambench, tmp_path, text, words):  # noqa: ANN001, ANN201
+def test_a_wrong_specification_names_the_field(sambench, tmp_path, text, words):
     path = tmp_path / "spec.yaml"
     path.write_text(text, encoding="utf-8")
     assert_mistake(sambench("run", path), *words)
 
 
-def test_somebody_elses_folder_is_not_written_to(sambench, spec, make_task, tmp_path):  # noqa: ANN001, ANN201
+def test_somebody_elses_folder_is_not_written_to(sambench, spec, make_task, tmp_path):
     make_task()
     other = tmp_path / "thesis"
     other.mkdir()
@@ -157,18 +159,18 @@ def test_somebody_elses_folder_is_not_written_to(sambench, spec, make_task, tmp_
     assert_mistake(sambench("run", spec(), "--out", other / "chapter1.tex"), "is a file")
 
 
-def test_an_unknown_model_and_a_missing_checkpoint_are_named(sambench, tmp_path):  # noqa: ANN001, ANN201
+def test_an_unknown_model_and_a_missing_checkpoint_are_named(sambench, tmp_path):
     out = tmp_path / "artifact"
     assert_mistake(sambench("export", "sam", "--model", "sam9", "--out", out), "sam9", "litemedsam")
     assert_mistake(sambench("export", "unet", "--checkpoint", tmp_path / "no.pt", "--out", out), "no.pt")
     assert not out.exists()
 
 
-def test_a_report_of_nothing_says_where_results_come_from(sambench, tmp_path):  # noqa: ANN001, ANN201
+def test_a_report_of_nothing_says_where_results_come_from(sambench, tmp_path):
     assert_mistake(sambench("report", tmp_path), "results.json", "sambench run")
 
 
-def test_an_interruption_says_how_to_go_on(sambench, spec, make_task, monkeypatch):  # noqa: ANN001, ANN201
+def test_an_interruption_says_how_to_go_on(sambench, spec, make_task, monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -179,7 +181,7 @@ def test_an_interruption_says_how_to_go_on(sambench, spec, make_task, monkeypatc
     assert "run the same command again" in err
 
 
-def test_the_real_command_ends_with_code_2_and_no_traceback(tmp_path):  # noqa: ANN001, ANN201
+def test_the_real_command_ends_with_code_2_and_no_traceback(tmp_path):
     """In a process of its own, because an in-process call could hide what the console script does."""
     command = [sys.executable, "-m", "benchmark.cli", "run", str(tmp_path / "none.yaml")]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -189,7 +191,7 @@ def test_the_real_command_ends_with_code_2_and_no_traceback(tmp_path):  # noqa: 
     assert "Traceback" not in ended.stderr + ended.stdout
 
 
-def test_help_imports_nothing_heavy():  # noqa: ANN201
+def test_help_imports_nothing_heavy():
     """`sambench --help` stays under 0.3 s only as long as these packages are not imported for it."""
     code = (
         "import sys, json\nfrom benchmark import cli\nsys.argv = ['sambench', '--help']\n"
@@ -198,10 +200,21 @@ def test_help_imports_nothing_heavy():  # noqa: ANN201
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in json.loads(ended.stderr)}
-    assert not loaded & {"torch", "onnx", "onnxruntime", "monai", "numpy", "scipy", "pydantic", "altair", "nibabel", "yaml"}
+    assert not loaded & {
+        "torch",
+        "onnx",
+        "onnxruntime",
+        "monai",
+        "numpy",
+        "scipy",
+        "pydantic",
+        "altair",
+        "nibabel",
+        "yaml",
+    }
     for command in ("demo", "run", "report", "export"):
         assert re.search(rf"\b{command}\b", ended.stdout)
 
 
-def test_the_version_is_printed(sambench):  # noqa: ANN001, ANN201
+def test_the_version_is_printed(sambench):
     assert sambench("--version")[:2] == (0, f"sambench {__version__}\n")

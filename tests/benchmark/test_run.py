@@ -1,0 +1,190 @@
+"""The whole line, from an MSD folder to a report, on a small phantom with real weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from benchmark.data.phantom import PHANTOM_TASK, PhantomSpec, write_phantom
+from benchmark.measure import group
+from benchmark.records import CaseRecord, RecordStore
+from benchmark.results import Results, load_results
+from benchmark.run import Run
+from benchmark.spec import parse_spec
+from reports.html import write_html
+
+PHANTOM = PhantomSpec(cases=3, slices=4, spacing_mm=(3.0, 3.0, 36.0))
+
+pytestmark = pytest.mark.slow
+
+
+class Silent:
+    """A progress that only remembers what was begun."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+
+    def start(self, title: str, total: float) -> Callable[[float, str], None]:
+        self.titles.append(title)
+        return lambda amount, note: None
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantom")
+    write_phantom(folder, PHANTOM)
+    return folder
+
+
+def make_run(root: Path, out: Path, **fields: object) -> Run:
+    content = {
+        "name": "small",
+        "data": {"root": str(root), "tasks": [PHANTOM_TASK]},
+        "sam": {"models": ["litemedsam"], "prompts": ["box", "point"]},
+        "unet": {"epochs": 2, "patch": [64, 64], "channels": [8, 16, 32], "strides": [2, 2]},
+        "measure": {"samples": 8, "budget_s": 1, "warmup": 1},
+        **fields,
+    }
+    return Run(parse_spec(content, "test", root), out, Silent(), "sambench run test")
+
+
+@pytest.fixture(scope="module")
+def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Results, Path]]:
+    out = tmp_path_factory.mktemp("runs") / "small"
+    yield make_run(root, out).execute(), out
+
+
+def test_every_cell_of_both_stages_is_measured_on_both_backends(finished: tuple[Results, Path]) -> None:
+    results, _ = finished
+    found = {(cell.stage, cell.prompt, cell.backend): cell for cell in results.cells}
+    assert set(found) == {
+        (stage, prompt, backend)
+        for stage, prompts in (("pseudolabel", ("box", "point")), ("segment", ("box", "reference")))
+        for prompt in prompts
+        for backend in ("pytorch", "onnxruntime")
+    }
+    for cell in found.values():
+        assert cell.status == "ok", cell.reason
+        assert cell.latency_ms is not None
+        assert len(cell.latency_ms.samples) >= 2
+        assert cell.throughput is not None
+        assert cell.throughput.value > 0
+        assert all(what.device == "cpu" for what in cell.attestation.values())
+
+
+def test_the_backends_give_the_same_masks(finished: tuple[Results, Path]) -> None:
+    for cell in finished[0].cells:
+        if cell.backend == "onnxruntime" and cell.prompt != "point":
+            assert cell.parity is not None
+            assert cell.parity.mask_dice is not None
+            assert cell.parity.mask_dice >= 0.999
+            assert cell.parity.dice_delta == pytest.approx(0, abs=5e-4)
+
+
+def test_a_box_makes_good_pseudo_labels_of_large_organs(finished: tuple[Results, Path]) -> None:
+    """Guards preprocessing and prompt geometry: a shifted box or an unwindowed image ends far below."""
+    box = next(c for c in finished[0].cells if (c.stage, c.prompt, c.backend) == ("pseudolabel", "box", "onnxruntime"))
+    liver = [entry.dice for entry in box.dice_per_case if entry.label == "liver" and entry.dice is not None]
+    assert liver
+    assert np.mean(liver) > 0.9
+
+
+def test_no_case_is_trained_and_tested_on(finished: tuple[Results, Path]) -> None:
+    (task,) = finished[0].tasks
+    assert set(task.train_cases) | set(task.test_cases) == set(task.cases)
+    assert not set(task.train_cases) & set(task.test_cases)
+    for cell in finished[0].cells:
+        if cell.stage == "segment":
+            assert {entry.case for entry in cell.dice_per_case} == set(task.test_cases)
+    for training in finished[0].trainings:
+        assert training.cases == task.train_cases
+
+
+def test_pseudo_labels_lie_in_the_images_own_grid(finished: tuple[Results, Path], root: Path) -> None:
+    files = sorted((finished[1] / "pseudolabels").rglob("box/*.nii.gz"))
+    assert len(files) == PHANTOM.cases
+    for file in files:
+        label, image = nib.load(file), nib.load(root / PHANTOM_TASK / "imagesTr" / file.name)
+        assert label.shape == image.shape
+        np.testing.assert_allclose(label.affine, image.affine)
+        reference = np.asarray(nib.load(root / PHANTOM_TASK / "labelsTr" / file.name).dataobj)
+        liver = np.asarray(label.dataobj) == 1
+        overlap = 2 * np.sum(liver & (reference == 1)) / (np.sum(liver) + np.sum(reference == 1))
+        assert overlap > 0.85, "read by nibabel alone, the liver lies where the reference has it"
+
+
+def test_what_was_written_is_what_was_returned(finished: tuple[Results, Path]) -> None:
+    results, out = finished
+    assert load_results(out) == results
+    for picture in results.pictures:
+        for name in (picture.image, picture.reference, *picture.predictions.values()):
+            assert (out / name).is_file()
+    page = write_html(results, out).read_text(encoding="utf-8")
+    assert "ONNX Runtime" in page
+
+
+def test_running_again_measures_exports_and_trains_nothing(
+    finished: tuple[Results, Path], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something was done again")
+
+    monkeypatch.setattr(group, "open_lanes", refuse)
+    monkeypatch.setattr("exporters.sam.export_artifact", refuse)
+    monkeypatch.setattr("exporters.unet.export_artifact", refuse)
+    monkeypatch.setattr("benchmark.stages.train.train_unet", refuse)
+    again = make_run(root, finished[1]).execute()
+    assert again.cells == finished[0].cells
+    assert again.comparisons == finished[0].comparisons
+
+
+def test_an_interrupted_run_goes_on_with_the_cases_that_are_missing(
+    finished: tuple[Results, Path], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished[1] / "artifacts", out / "artifacts")
+    shutil.copy(finished[1] / "spec.yaml", out)
+    save, saved = RecordStore.save, []
+
+    def interrupt_after_the_first(store: RecordStore, record: CaseRecord) -> None:
+        if saved:
+            raise KeyboardInterrupt
+        save(store, record)
+        saved.append(record.case)
+
+    only_labels = {"unet": None, "sam": {"prompts": ["box"]}, "measure": {"samples": 1, "warmup": 0}}
+    monkeypatch.setattr(RecordStore, "save", interrupt_after_the_first)
+    with pytest.raises(KeyboardInterrupt):
+        make_run(root, out, **only_labels).execute()
+    assert not (out / "results.json").exists()
+    assert not [path for path in out.rglob("*") if path.name.startswith(".") and path.name != ".elapsed"]
+
+    measured = []
+
+    def note_and_save(store: RecordStore, record: CaseRecord) -> None:
+        measured.append(record.case)
+        save(store, record)
+
+    monkeypatch.setattr(RecordStore, "save", note_and_save)
+    results = make_run(root, out, **only_labels).execute()
+    assert saved == ["phantom_001"]
+    assert measured == ["phantom_002", "phantom_003"]
+    assert all(cell.status == "ok" for cell in results.cells)
+
+
+def test_a_trained_unet_can_be_brought_as_a_checkpoint(
+    finished: tuple[Results, Path], root: Path, tmp_path: Path
+) -> None:
+    checkpoint = next((finished[1] / "models").glob("*reference*.pt"))
+    run = make_run(root, tmp_path / "run", sam=None, unet={"checkpoints": [str(checkpoint)]})
+    results = run.execute()
+    assert [(cell.stage, cell.backend, cell.status) for cell in results.cells] == [
+        ("segment", "pytorch", "ok"),
+        ("segment", "onnxruntime", "ok"),
+    ]
+    assert not results.trainings
