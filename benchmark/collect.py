@@ -11,6 +11,7 @@ from benchmark.plan import Group
 from benchmark.records import CaseRecord, LaneRecord
 from benchmark.results import Attested, CaseDice, Cell, Comparison, Gate, Parity, Throughput
 from benchmark.spec import REFERENCE_BACKEND, Spec
+from exporters.sam import SAM_MODELS
 
 GATE = 0.999
 """The share of the reference backend's Dice that a backend must keep: MLPerf's stricter gate for 3D-UNet."""
@@ -100,7 +101,7 @@ def _measured(group: Group, records: Sequence[CaseRecord], variant: str, backend
         "parity": _parity(records, variant, backend, dice),
         "load_ms": lanes[0].load_ms,
         "first_call_ms": lanes[0].first_call_ms,
-        "notes": _notes(group, spec),
+        "notes": _notes(group, spec, variant),
     }
 
 
@@ -110,8 +111,12 @@ def _unit(group: Group, spec: Spec) -> str:
     return "slice"
 
 
-def _notes(group: Group, spec: Spec) -> list[str]:
+def _notes(group: Group, spec: Spec, variant: str) -> list[str]:
     notes = []
+    sam = SAM_MODELS.get(group.model)
+    if sam is not None and not any(variant.startswith(kind) for kind in sam.trained_on):
+        kinds = " and ".join(f"{kind} prompts" for kind in sam.trained_on)
+        notes.append(f"{group.model} was trained on {kinds} alone; a low Dice of {variant} is no fault of a backend")
     if group.planned.same_case and group.stage == "segment":
         notes.append("trained and tested on the same case: its Dice says nothing about accuracy on new cases")
     if len(group.cases) == 1:

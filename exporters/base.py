@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 OPSET = 20
 """Has Gelu as one operator: LiteMedSAM's encoder runs a third faster with it than with opset 18's five nodes."""
@@ -141,7 +141,7 @@ def load_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     try:
         manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or pydantic's ValidationError
         raise ExportError(f"{path}: no readable manifest ({type(error).__name__}); export the model again") from None
     for entry in manifest.files.values():
         file = folder / entry.file

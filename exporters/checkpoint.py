@@ -37,7 +37,7 @@ def load_state(module: Any, state: Any, path: Path) -> None:
     Raises:
         ExportError: names or shapes do not fit.
     """
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise ExportError(f"{path}: holds no state dict; save the model's `state_dict()`")
     try:
         module.load_state_dict(state, strict=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 
 from exporters.base import Exportable, ExportError, Feed, Manifest, TensorSpec, export_artifact, sha256_file
 from exporters.checkpoint import load_checkpoint, load_state
@@ -32,8 +32,8 @@ class UNetConfig(BaseModel):
     labels: dict[int, str]
     patch: tuple[int, int] = (128, 128)
     in_channels: int = 1
-    channels: tuple[int, ...] = (16, 32, 64, 128)
-    strides: tuple[int, ...] = (2, 2, 2)
+    channels: tuple[PositiveInt, ...] = (16, 32, 64, 128)
+    strides: tuple[PositiveInt, ...] = (2, 2, 2)
     res_units: int = 2
 
     @model_validator(mode="after")
@@ -41,8 +41,8 @@ class UNetConfig(BaseModel):
         step = int(np.prod(self.strides))
         if any(side <= 0 or side % step for side in self.patch):
             raise ValueError(f"patch {self.patch} is not a multiple of {step}, the product of the strides")
-        if len(self.channels) != len(self.strides) + 1:
-            raise ValueError("channels must have one entry more than strides")
+        if not self.strides or len(self.channels) != len(self.strides) + 1:
+            raise ValueError("channels must have one entry more than strides, and strides at least one")
         return self
 
 

@@ -121,9 +121,8 @@ class OnnxRuntimeRunner(Runner):
         self._session = None
 
     def _run(self, inputs: Mapping[str, Value]) -> Outputs:
-        if self._session is None:
-            raise RunnerError(f"{self.source.name}: enter the runner (`with runner:`) before running it")
-        binding = self._session.io_binding()
+        session = self._loaded()
+        binding = session.io_binding()
         # On the CPU an OrtValue borrows its array's memory and the binding does not keep it alive: this name does.
         values = {name: self._ort_value(value) for name, value in inputs.items()}
         for name, value in values.items():
@@ -131,9 +130,14 @@ class OnnxRuntimeRunner(Runner):
         names = [spec.name for spec in self.source.signature.outputs]
         for name in names:
             binding.bind_output(name, self.device.kind, self.device.index)
-        self._session.run_with_iobinding(binding)
+        session.run_with_iobinding(binding)
         binding.synchronize_outputs()
         return {name: OrtTensor(value) for name, value in zip(names, binding.get_outputs(), strict=True)}
+
+    def _loaded(self) -> Any:
+        if self._session is None:
+            raise RunnerError(f"{self.source.name}: enter the runner (`with runner:`) before running it")
+        return self._session
 
     def _ort_value(self, value: Value) -> Any:
         if isinstance(value, OrtTensor):
@@ -143,17 +147,18 @@ class OnnxRuntimeRunner(Runner):
 
     def attest(self) -> Attestation:
         """Asks the session for its providers and for the provider of every node of the optimised graph."""
+        session = self._loaded()
         nodes: Counter[str] = Counter()
-        for part in self._session.get_provider_graph_assignment_info():
+        for part in session.get_provider_graph_assignment_info():
             nodes[part.ep_name] += len(part.get_nodes())
         return Attestation(
             backend="onnxruntime",
             version=ort.__version__,
-            device=effective_device(self._session.get_providers(), self.device),
-            precision=PRECISIONS.get(self._session.get_inputs()[0].type, self._session.get_inputs()[0].type),
-            providers=tuple(self._session.get_providers()),
+            device=effective_device(session.get_providers(), self.device),
+            precision=PRECISIONS.get(session.get_inputs()[0].type, session.get_inputs()[0].type),
+            providers=tuple(session.get_providers()),
             nodes_per_provider=dict(nodes),
-            threads=self._session.get_session_options().intra_op_num_threads or None,
+            threads=session.get_session_options().intra_op_num_threads or None,
         )
 
 
