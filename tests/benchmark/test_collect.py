@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.collect import attestation_mismatch, collect_cells
+from benchmark.data.intensity import CTWindow
+from benchmark.data.msd import CaseFiles, Task
+from benchmark.plan import Group, PlannedTask
+from benchmark.records import CaseRecord, LaneRecord
+from benchmark.results import Attested, Cell, Comparison
+from benchmark.spec import Spec
+
+PAIRS = 10
+
+
+def make_group(cases: int = 2, stage: Any = "pseudolabel", same_case: bool = False, **changes: Any) -> Group:
+    files = tuple(CaseFiles(f"c{n}", Path(f"i{n}"), Path(f"l{n}")) for n in range(1, cases + 1))
+    task = Task("T", Path("T"), "CT", 0, 1, {1: "organ"}, frozenset({0, 1}), CTWindow(40, 400), files)
+    values: dict[str, Any] = {"model": "m", "variants": ("box",), "device": "cpu", "precision": "fp32", "key": "k" * 64}
+    return Group(stage, PlannedTask(task, files, same_case=same_case), cases=files, **{**values, **changes})
+
+
+def make_spec(**changes: Any) -> Spec:
+    return Spec.model_validate({"name": "run", "data": {"root": "x", "tasks": ["T"]}, **changes})
+
+
+def attested(device: str = "cpu", precision: str = "fp32") -> Attested:
+    return Attested(
+        backend="b",
+        version="1",
+        device=device,
+        precision=precision,
+        providers=["p"],
+        nodes_per_provider=None,
+        threads=1,
+    )
+
+
+def lane(ms: float = 10.0, dice: float | None = 0.9, parity: float | None = 1.0, **changes: Any) -> LaneRecord:
+    values: dict[str, Any] = {
+        "unit_ms": {"box": [ms] * PAIRS},
+        "volume_ms": {"box": [ms * PAIRS]},
+        "phase_ms": {"box": {"encode": 0.75 * ms * PAIRS, "decode": 0.25 * ms * PAIRS}},
+        "dice": {"box": {"organ": dice}},
+        "parity": {"box": {"organ": parity}},
+        "attestation": {"encoder": attested(), "decoder": attested()},
+        "load_ms": 5.0,
+        "first_call_ms": 40.0,
+    }
+    return LaneRecord(**{**values, **changes})
+
+
+def record(case: str, pytorch: LaneRecord | None = None, onnxruntime: LaneRecord | None = None) -> CaseRecord:
+    lanes = {"pytorch": pytorch or lane(), "onnxruntime": onnxruntime or lane(5.0)}
+    return CaseRecord(case=case, slices=PAIRS, repeats=1, lanes=lanes)
+
+
+def collect(records: list[CaseRecord], group: Group | None = None, **changes: Any) -> tuple[Cell, Cell, Comparison]:
+    cells, comparisons = collect_cells(group or make_group(len(records)), records, make_spec(**changes))
+    (ours, theirs), (comparison,) = cells, comparisons
+    assert (ours.backend, theirs.backend) == ("pytorch", "onnxruntime")
+    assert (comparison.candidate, comparison.baseline) == ("onnxruntime", "pytorch")
+    return ours, theirs, comparison
+
+
+def shows_no_time(cell: Cell) -> bool:
+    return (cell.latency_ms, cell.volume_latency_ms, cell.throughput, cell.phases_ms) == (None, None, None, {})
+
+
+def test_a_run_without_trouble() -> None:
+    ours, theirs, comparison = collect([record("c1"), record("c2")])
+    assert (ours.status, theirs.status, theirs.reason) == ("ok", "ok", None)
+    assert (comparison.speedup, comparison.ci95, comparison.pairs) == (2.0, (2.0, 2.0), 20)
+    assert (comparison.verdict, comparison.gate, comparison.reason) == ("faster", "pass", None)
+    assert theirs.latency_ms is not None and theirs.latency_ms.p50 == 5.0
+    assert len(theirs.latency_ms.samples) == 20
+    assert theirs.volume_latency_ms is not None and theirs.volume_latency_ms.samples == [50.0, 50.0]
+    assert (theirs.load_ms, theirs.first_call_ms) == (5.0, 40.0)
+    assert set(theirs.attestation) == {"encoder", "decoder"}
+    assert theirs.memory_mib is None and theirs.memory_reason
+    assert theirs.notes == []
+    assert (theirs.stage, theirs.task, theirs.model, theirs.prompt) == ("pseudolabel", "T", "m", "box")
+
+
+def test_phases_are_per_slice_and_add_up_to_the_latency() -> None:
+    ours, _, _ = collect([record("c1", lane(8.0)), record("c2", lane(12.0))])
+    assert ours.latency_ms is not None and ours.latency_ms.mean == 10.0
+    assert ours.phases_ms == pytest.approx({"encode": 7.5, "decode": 2.5})
+    assert list(ours.phases_ms) == ["encode", "decode"]
+
+
+def test_throughput_is_slices_over_the_time_of_all_passes() -> None:
+    twice = lane(10.0, unit_ms={"box": [10.0] * 2 * PAIRS}, phase_ms={"box": {"encode": 200.0}})
+    repeated = [r.model_copy(update={"repeats": 2}) for r in (record("c1", twice, twice), record("c2", twice, twice))]
+    ours, _, _ = collect(repeated)
+    # 2 cases × 10 slices × 2 passes in 400 ms.
+    assert ours.throughput is not None
+    assert (ours.throughput.value, ours.throughput.unit) == (pytest.approx(100.0), "slices/s")
+    assert ours.phases_ms == pytest.approx({"encode": 10.0})
+
+
+def test_a_batch_counts_all_its_slices() -> None:
+    batches = {"unit_ms": {"box": [40.0, 10.0]}, "phase_ms": {"box": {"infer": 50.0}}}
+    records = [record("c1", lane(**batches), lane(**batches))]
+    ours, _, comparison = collect(records, make_group(1, "segment"), unet={})
+    assert ours.throughput is not None and ours.throughput.value == pytest.approx(200.0)
+    assert ours.phases_ms == pytest.approx({"infer": 5.0})
+    assert ours.latency_unit == "batch of up to 8 slices"
+    assert (comparison.pairs, comparison.verdict) == (2, "inconclusive")
+    alone, _, _ = collect(records, make_group(1, "segment"), unet={"slices_per_batch": 1})
+    assert alone.latency_unit == "slice"
+    assert collect([record("c1")], unet={})[0].latency_unit == "slice"
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        (attested(device="cuda"), "the decoder was asked to run on cpu and ran on cuda"),
+        (attested(precision="bf16"), "the decoder was asked to run in fp32 and ran in bf16"),
+    ],
+)
+def test_what_did_not_run_as_asked_is_invalid_and_shows_no_time(what: Attested, told: str) -> None:
+    # In the second case only, and in the second part only.
+    wrong = lane(5.0, attestation={"encoder": attested(), "decoder": what})
+    ours, theirs, comparison = collect([record("c1"), record("c2", None, wrong)])
+    assert (theirs.status, theirs.reason) == ("invalid", told)
+    assert shows_no_time(theirs) and theirs.dice is None
+    assert ours.status == "ok" and ours.latency_ms is not None
+    assert (comparison.speedup, comparison.ci95, comparison.verdict) == (None, None, "inconclusive")
+    assert comparison.gate == "fail" and told in (comparison.reason or "")
+
+
+def test_a_silent_fall_back_to_the_cpu_is_found() -> None:
+    assert attestation_mismatch(make_group(device="cuda"), [lane()]) is not None
+    assert attestation_mismatch(make_group(), [lane()]) is None
+
+
+def test_a_backend_that_failed_in_one_case_failed_and_the_other_did_not() -> None:
+    broken = LaneRecord(attestation={"encoder": attested()}, load_ms=5.0, failed="RuntimeError: no memory")
+    ours, theirs, comparison = collect([record("c1"), record("c2", None, broken)])
+    assert (theirs.status, theirs.reason) == ("failed", "case c2: RuntimeError: no memory")
+    assert shows_no_time(theirs)
+    assert ours.status == "ok" and ours.throughput is not None
+    assert (comparison.gate, comparison.speedup) == ("fail", None)
+    assert comparison.reason == "onnxruntime is failed: case c2: RuntimeError: no memory"
+
+
+def test_without_a_working_reference_there_is_time_but_no_parity_and_no_verdict() -> None:
+    broken = LaneRecord(failed="RuntimeError: no memory")
+    ours, theirs, comparison = collect([record("c1", broken, lane(5.0, parity=None)), record("c2")])
+    assert ours.status == "failed"
+    assert theirs.status == "ok" and theirs.latency_ms is not None
+    assert theirs.parity is not None
+    assert (theirs.parity.mask_dice, theirs.parity.dice_delta) == (None, None)
+    assert theirs.parity.reason == "the reference backend pytorch failed"
+    assert (comparison.verdict, comparison.gate, comparison.pairs) == ("inconclusive", "fail", 0)
+    assert comparison.reason is not None and comparison.reason.startswith("pytorch is failed: case c1")
+
+
+def test_without_the_reference_backend_there_is_no_comparison() -> None:
+    alone = CaseRecord(case="c1", slices=PAIRS, repeats=1, lanes={"onnxruntime": lane(parity=None)})
+    cells, comparisons = collect_cells(make_group(1), [alone], make_spec(backends=["onnxruntime"]))
+    assert comparisons == []
+    (cell,) = cells
+    assert cell.status == "ok" and cell.latency_ms is not None and cell.dice == pytest.approx(0.9)
+    assert cell.parity is not None and cell.parity.mask_dice is None and cell.parity.dice_delta is None
+    assert cell.parity.reason == "the reference backend pytorch was not run"
+
+
+def test_a_fast_wrong_answer_is_no_answer() -> None:
+    ours, theirs, comparison = collect([record("c1", lane(dice=0.9), lane(1.0, dice=0.9 * 0.9989))])
+    assert theirs.status == "invalid" and ours.status == "ok"
+    assert theirs.reason == "Dice 0.8990 is below 99.9% of pytorch's 0.9000"
+    assert shows_no_time(theirs)
+    assert theirs.dice == pytest.approx(0.9 * 0.9989)  # it stays to be seen how wrong
+    assert (comparison.gate, comparison.verdict, comparison.speedup, comparison.ci95) == (
+        "fail",
+        "inconclusive",
+        None,
+        None,
+    )
+    assert comparison.reason == theirs.reason
+
+
+def test_an_answer_just_above_the_gate_counts() -> None:
+    _, theirs, comparison = collect([record("c1", lane(dice=0.9), lane(5.0, dice=0.9 * 0.9991))])
+    assert theirs.status == "ok" and theirs.latency_ms is not None
+    assert (comparison.gate, comparison.verdict) == ("pass", "faster")
+
+
+def test_a_better_answer_passes_the_gate_even_if_it_is_another_one() -> None:
+    _, theirs, comparison = collect([record("c1", lane(dice=0.5), lane(dice=0.7, parity=0.6))])
+    assert (theirs.status, comparison.gate) == ("ok", "pass")
+
+
+@pytest.mark.parametrize("dice", [None, 0.0])
+def test_where_dice_cannot_tell_the_masks_themselves_must_agree(dice: float | None) -> None:
+    """A reference Dice of 0, or none at all, would let any garbage pass."""
+    _, wrong, refused = collect([record("c1", lane(dice=dice), lane(dice=dice, parity=0.9))])
+    assert (wrong.status, refused.gate) == ("invalid", "fail")
+    assert wrong.reason == "its masks overlap pytorch's with Dice 0.9000, below 0.999"
+    _, right, passed = collect([record("c1", lane(dice=dice), lane(dice=dice, parity=0.9995))])
+    assert (right.status, passed.gate) == ("ok", "pass")
+
+
+def test_parity_is_a_mean_over_cases_and_dice_delta_a_difference_of_means() -> None:
+    ours, theirs, _ = collect(
+        [
+            record("c1", lane(dice=0.8), lane(dice=0.82, parity=0.98)),
+            record("c2", lane(dice=0.6), lane(dice=0.66, parity=0.90)),
+        ]
+    )
+    assert theirs.parity is not None and ours.parity is not None
+    assert theirs.parity.mask_dice == pytest.approx(0.94)
+    assert theirs.parity.dice_delta == pytest.approx(0.04)
+    assert theirs.parity.reason is None
+    assert (ours.parity.mask_dice, ours.parity.dice_delta) == (1.0, 0.0)
+    assert (ours.dice, theirs.dice) == (pytest.approx(0.7), pytest.approx(0.74))
+
+
+def test_no_mask_to_compare_is_null_with_a_reason() -> None:
+    _, theirs, _ = collect([record("c1", lane(dice=None, parity=None), lane(dice=None, parity=None))])
+    assert theirs.parity is not None
+    assert (theirs.parity.mask_dice, theirs.parity.dice_delta) == (None, None)
+    assert theirs.parity.reason == "no mask to compare"
+
+
+def test_a_label_that_a_case_lacks_is_null_with_a_reason_and_enters_no_mean() -> None:
+    ours, _, _ = collect([record("c1", lane(dice=0.8)), record("c2", lane(dice=None))])
+    assert ours.dice == pytest.approx(0.8)
+    there, lacking = ours.dice_per_case
+    assert (there.case, there.label, there.dice, there.reason) == ("c1", "organ", 0.8, None)
+    assert (lacking.case, lacking.dice) == ("c2", None)
+    assert lacking.reason == "the reference has no such label in this case"
+
+
+def test_where_nothing_was_measured_the_cell_is_skipped_and_not_zero() -> None:
+    idle = lane(dice=None, unit_ms={}, volume_ms={}, phase_ms={})
+    ours, theirs, comparison = collect([record("c1", idle, idle)])
+    for cell in (ours, theirs):
+        assert (cell.status, cell.reason) == ("skipped", "no slice holds any of the labels")
+        assert shows_no_time(cell) and cell.dice is None
+    assert (comparison.verdict, comparison.speedup) == ("inconclusive", None)
+
+
+def test_a_case_without_the_organ_beside_one_with_it_adds_no_time() -> None:
+    idle = lane(dice=None, unit_ms={}, volume_ms={}, phase_ms={})
+    empty = record("c2", idle, idle).model_copy(update={"slices": 0})
+    ours, _, _ = collect([record("c1"), empty])
+    assert ours.volume_latency_ms is not None and ours.volume_latency_ms.samples == [100.0]
+    assert ours.throughput is not None and ours.throughput.value == pytest.approx(100.0)
+    assert ours.phases_ms == pytest.approx({"encode": 7.5, "decode": 2.5})
+
+
+def test_each_variant_has_its_own_cells() -> None:
+    two: dict[str, Any] = {
+        "unit_ms": {"box": [10.0] * PAIRS, "point": [20.0] * PAIRS},
+        "volume_ms": {"box": [100.0], "point": [200.0]},
+        "phase_ms": {"box": {"encode": 100.0}, "point": {"encode": 200.0}},
+        "dice": {"box": {"organ": 0.9}, "point": {"organ": 0.6}},
+        "parity": {"box": {"organ": 1.0}, "point": {"organ": 0.5}},
+    }
+    right, wrong = LaneRecord(**two), LaneRecord(**{**two, "dice": {"box": {"organ": 0.9}, "point": {"organ": 0.3}}})
+    group = make_group(1, variants=("box", "point"))
+    cells, comparisons = collect_cells(group, [record("c1", right, wrong)], make_spec())
+    assert [(cell.prompt, cell.backend, cell.status) for cell in cells] == [
+        ("box", "pytorch", "ok"),
+        ("box", "onnxruntime", "ok"),
+        ("point", "pytorch", "ok"),
+        ("point", "onnxruntime", "invalid"),
+    ]
+    assert [comparison.gate for comparison in comparisons] == ["pass", "fail"]
+
+
+def test_notes_warn_where_dice_is_no_evidence() -> None:
+    ours, _, _ = collect([record("c1")])
+    assert ours.notes == ["one case is no evidence of accuracy"]
+    ours, _, _ = collect([record("c1")], make_group(1, "segment", same_case=True), unet={})
+    assert ours.notes[0].startswith("trained and tested on the same case")
+    # SAM learns from none of the cases.
+    ours, _, _ = collect([record("c1")], make_group(1, same_case=True))
+    assert ours.notes == ["one case is no evidence of accuracy"]
+    ours, _, _ = collect([record("c1"), record("c2")], data={"root": "x", "tasks": ["T"], "slices": 4})
+    assert ours.notes == ["Dice over at most 4 slices of each case"]

@@ -1,0 +1,66 @@
+"""A tiny module in both forms that runners load."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from exporters.base import Exportable, TensorSpec, export_artifact
+from runners.base import ModuleSource, Signature
+
+DIMS = ("B", 3, "H", 16)
+
+
+class TwoConvolutions(nn.Module):
+    """Takes its own output again, so that one runner can feed another; `scale` shares its batch with `image`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 3, 3, padding=1)
+
+    def forward(self, image: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden = nn.functional.gelu(self.first(image)) * scale[:, None, None, None]
+        return self.second(hidden), hidden.mean((2, 3))
+
+
+def feed(batch: int = 2, rows: int = 12, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        "image": rng.standard_normal((batch, 3, rows, 16), dtype=np.float32),
+        "scale": rng.random(batch, dtype=np.float32),
+    }
+
+
+@pytest.fixture(scope="session")
+def part() -> Exportable:
+    torch.manual_seed(0)
+    return Exportable(
+        name="tiny",
+        module=TwoConvolutions().eval().requires_grad_(False),
+        inputs=(TensorSpec(name="image", dims=DIMS), TensorSpec(name="scale", dims=("B",))),
+        outputs=(TensorSpec(name="features", dims=DIMS), TensorSpec(name="means", dims=("B", 8))),
+        feeds=lambda: [feed(2, 12), feed(3, 20)],
+        tolerance={"features": 1e-4, "means": 1e-4},
+    )
+
+
+@pytest.fixture(scope="session")
+def source(part: Exportable, tmp_path_factory: pytest.TempPathFactory) -> ModuleSource:
+    folder = tmp_path_factory.mktemp("runners") / "tiny"
+    export_artifact(folder, "tiny", "0" * 64, (part,), {})
+    return ModuleSource(
+        name="tiny",
+        signature=Signature.of(part.inputs, part.outputs),
+        torch_module=lambda: copy.deepcopy(part.module),
+        onnx_path=folder / "tiny.onnx",
+    )
+
+
+@pytest.fixture
+def not_there(tmp_path: Path) -> Path:
+    return tmp_path / "gone.onnx"

@@ -1,0 +1,202 @@
+"""What holds for every backend: the signature is checked, outputs agree, tensors stay where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from exporters.base import Exportable, TensorSpec
+from runners.base import ModuleSource, RunnerError, Signature, SignatureError, to_numpy
+from runners.device import Device, cuda_absence
+from runners.registry import BACKENDS, make_runner
+from tests.runners.conftest import feed
+
+CPU = Device("cpu")
+SIGNATURE = Signature.of(
+    [TensorSpec(name="a", dims=("P", "N", 2)), TensorSpec(name="b", dims=("P", "N")), TensorSpec(name="c", dims=(2,))],
+    [TensorSpec(name="d", dims=("P",))],
+)
+
+
+def arrays(**changes: Any) -> dict[str, np.ndarray]:
+    values = {"a": np.zeros((3, 4, 2), "f4"), "b": np.zeros((3, 4), "f4"), "c": np.zeros(2, "f4"), **changes}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def test_inputs_that_fit_the_signature_pass() -> None:
+    SIGNATURE.check(arrays())
+    SIGNATURE.check(arrays(a=np.zeros((1, 7, 2), "f4"), b=np.zeros((1, 7), "f4")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"c": None}, r"inputs are \['a', 'b'\], the module takes \['a', 'b', 'c'\]"),
+        ({"e": np.zeros(1, "f4")}, r"inputs are \['a', 'b', 'c', 'e'\]"),
+        ({"c": np.zeros(2, "f8")}, "input c is float64, the module takes float32"),
+        ({"c": np.zeros(2, "i8")}, "input c is int64"),
+        ({"c": np.zeros(3, "f4")}, r"input c has shape \(3,\), the module takes \(2,\)"),
+        ({"c": np.zeros((1, 2), "f4")}, r"input c has shape \(1, 2\)"),
+        ({"b": np.zeros((2, 4), "f4")}, r"input b has shape \(2, 4\), the module takes \('P', 'N'\)"),
+        ({"b": np.zeros((3, 5), "f4")}, r"input b has shape \(3, 5\)"),
+    ],
+)
+def test_a_wrong_name_shape_type_or_an_inconsistent_dynamic_size_is_refused(
+    changes: dict[str, np.ndarray], told: str
+) -> None:
+    """Without this, a batch of the wrong size is broadcast into a plausible answer."""
+    with pytest.raises(SignatureError, match=told):
+        SIGNATURE.check(arrays(**changes))
+
+
+def test_another_precision_than_fp32_is_refused_rather_than_ignored(source: ModuleSource) -> None:
+    for backend in BACKENDS:
+        with pytest.raises(RunnerError, match="precision fp16 is not supported"):
+            make_runner(backend, source, CPU, "fp16")
+
+
+@pytest.mark.parametrize("backend", list(BACKENDS))
+class TestEveryBackend:
+    def test_outputs_are_those_of_the_module(self, backend: str, source: ModuleSource, part: Exportable) -> None:
+        for inputs in (feed(2, 12), feed(1, 30), feed(5, 4)):
+            with torch.inference_mode():
+                expected = part.module(**{name: torch.from_numpy(value) for name, value in inputs.items()})
+            with make_runner(backend, source, CPU) as runner:
+                outputs = runner.run(inputs)
+            assert list(outputs) == ["features", "means"]
+            for output, value in zip(outputs.values(), expected, strict=True):
+                assert (output.shape, output.dtype) == (tuple(value.shape), "float32")
+                np.testing.assert_allclose(output.numpy(), value.numpy(), atol=1e-5)
+
+    def test_the_signature_is_checked_before_running(self, backend: str, source: ModuleSource) -> None:
+        with make_runner(backend, source, CPU) as runner:
+            with pytest.raises(SignatureError, match="input scale has shape"):
+                runner.run({**feed(2), "scale": np.ones(1, np.float32)})
+            with pytest.raises(SignatureError, match="input scale is float64"):
+                runner.run({**feed(2), "scale": np.ones(2)})
+
+    def test_running_outside_the_with_block_is_refused(self, backend: str, source: ModuleSource) -> None:
+        runner = make_runner(backend, source, CPU)
+        with pytest.raises(RunnerError, match="tiny: enter the runner"):
+            runner.run(feed())
+        with pytest.raises(RunnerError, match="tiny: enter the runner"):
+            runner.attest()
+        with runner:
+            runner.run(feed())
+        with pytest.raises(RunnerError, match="tiny: enter the runner"):
+            runner.run(feed())
+
+    def test_temporary_and_non_contiguous_inputs_stay_alive_and_whole(
+        self, backend: str, source: ModuleSource, part: Exportable
+    ) -> None:
+        """ONNX Runtime borrows an array's memory: one freed too early gives numbers of whoever got it next."""
+        with make_runner(backend, source, CPU) as runner:
+            for seed in range(20):
+                inputs = feed(2, 24, seed)
+                with torch.inference_mode():
+                    expected = part.module(**{name: torch.from_numpy(value) for name, value in inputs.items()})[0]
+                outputs = runner.run(
+                    {
+                        # A view with its axes swapped, whose contiguous copy lives nowhere else.
+                        "image": np.asfortranarray(inputs["image"]),
+                        "scale": np.repeat(inputs["scale"], 2)[::2],
+                    }
+                )
+                del inputs
+                [np.full((2, 3, 24, 16), np.nan, np.float32) for _ in range(4)]  # takes freed memory
+                np.testing.assert_allclose(outputs["features"].numpy(), expected.numpy(), atol=1e-5)
+
+    def test_an_output_is_not_overwritten_by_the_next_run(self, backend: str, source: ModuleSource) -> None:
+        with make_runner(backend, source, CPU) as runner:
+            first = runner.run(feed(seed=1))["features"]
+            before = first.numpy().copy()
+            for seed in range(2, 8):
+                runner.run(feed(seed=seed))
+            np.testing.assert_array_equal(first.numpy(), before)
+
+    def test_inputs_are_left_as_they_are(self, backend: str, source: ModuleSource) -> None:
+        inputs = feed()
+        before = {name: value.copy() for name, value in inputs.items()}
+        with make_runner(backend, source, CPU) as runner:
+            runner.run(inputs)
+        for name, value in inputs.items():
+            np.testing.assert_array_equal(value, before[name])
+
+    @pytest.mark.parametrize("other", list(BACKENDS))
+    def test_an_output_feeds_a_second_runner_of_the_same_or_another_backend(
+        self, backend: str, other: str, source: ModuleSource, part: Exportable
+    ) -> None:
+        inputs = feed()
+        with torch.inference_mode():
+            tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
+            expected = part.module(part.module(**tensors)[0], tensors["scale"])[0].numpy()
+        with make_runner(backend, source, CPU) as first, make_runner(other, source, CPU) as second:
+            passed = first.run(inputs)["features"]
+            got = second.run({**inputs, "image": passed})["features"].numpy()
+        np.testing.assert_allclose(got, expected, atol=1e-4)
+
+    def test_it_attests_what_it_was_given(self, backend: str, source: ModuleSource) -> None:
+        with make_runner(backend, source, CPU, threads=1) as runner:
+            told = runner.attest()
+        assert (told.backend, told.device, told.precision, told.threads) == (backend, "cpu", "fp32", 1)
+        assert told.version[0].isdigit()
+        assert len(told.providers) == 1
+
+    def test_cuda_without_cuda_is_refused_and_nothing_runs_on_the_cpu(self, backend: str, source: ModuleSource) -> None:
+        if cuda_absence() is None:
+            pytest.skip("CUDA is here")
+        loaded: list[str] = []
+        spied = ModuleSource(source.name, source.signature, lambda: loaded.append("module"), source.onnx_path)  # type: ignore[arg-type, return-value]
+        runner = make_runner(backend, spied, Device("cuda"))
+        with pytest.raises(RunnerError, match=rf"device cuda for {backend}: .*driver.*; use device cpu") as caught:
+            runner.__enter__()
+        assert type(caught.value).__name__ == "DeviceUnavailableError"
+        assert loaded == []
+        with pytest.raises(RunnerError, match="enter the runner"):
+            runner.run(feed())
+
+
+def test_both_backends_give_the_same_numbers(source: ModuleSource) -> None:
+    results = []
+    for backend in BACKENDS:
+        with make_runner(backend, source, CPU) as runner:
+            results.append({name: value.numpy() for name, value in runner.run(feed(3, 33)).items()})
+    for name in ("features", "means"):
+        np.testing.assert_allclose(results[0][name], results[1][name], atol=1e-5)
+
+
+def test_to_numpy_takes_arrays_and_device_tensors(source: ModuleSource) -> None:
+    array = np.ones(3, np.float32)
+    assert to_numpy(array) is array
+    with make_runner("pytorch", source, CPU) as runner:
+        output = runner.run(feed())["means"]
+    assert to_numpy(output).shape == (2, 8)
+
+
+@pytest.mark.gpu
+def test_both_backends_on_cuda_give_the_cpus_numbers_and_say_that_they_ran_there(
+    source: ModuleSource, record_property: Callable[[str, object], None]
+) -> None:
+    reason = cuda_absence()
+    if reason is not None:
+        pytest.skip(reason)
+    inputs = feed(4, 40)
+    with make_runner("pytorch", source, CPU) as runner:
+        expected = {name: value.numpy() for name, value in runner.run(inputs).items()}
+    for backend in BACKENDS:
+        with make_runner(backend, source, Device("cuda")) as runner:
+            outputs = runner.run(inputs)
+            again = runner.run({**inputs, "image": outputs["features"]})["features"]
+            told = runner.attest()
+        record_property(backend, str(told))
+        assert told.device == "cuda"
+        for name, value in expected.items():
+            # Tight enough to notice TF32, which keeps ten bits.
+            np.testing.assert_allclose(outputs[name].numpy(), value, atol=2e-5)
+        assert np.isfinite(again.numpy()).all()
+        if told.nodes_per_provider is not None:
+            assert told.nodes_per_provider.get("CUDAExecutionProvider", 0) > 0

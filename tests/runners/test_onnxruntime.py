@@ -1,0 +1,150 @@
+"""ONNX Runtime: what is asked for, what the session really is, and no quiet fallback to the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from runners.base import DeviceUnavailableError, ModuleSource, RunnerError
+from runners.device import Device, cuda_absence
+from runners.onnxruntime import OnnxRuntimeRunner, OrtTensor, effective_device, provider_options, session_options
+from tests.runners.conftest import feed
+
+CPU, CUDA = Device("cpu"), Device("cuda")
+WITHOUT_CUDA = pytest.mark.skipif(cuda_absence() is None, reason="CUDA is here, so nothing falls back")
+
+
+def test_cuda_is_asked_for_first_on_its_gpu_and_without_tf32() -> None:
+    (first, options), (second, _) = provider_options(Device("cuda", 3))
+    assert (first, second) == ("CUDAExecutionProvider", "CPUExecutionProvider")
+    assert options == {"device_id": "3", "use_tf32": "0"}
+    assert provider_options(CPU) == [("CPUExecutionProvider", {})]
+
+
+@pytest.mark.parametrize(
+    ("providers", "requested", "device"),
+    [
+        (["CUDAExecutionProvider", "CPUExecutionProvider"], "cuda", "cuda"),
+        (["CUDAExecutionProvider", "CPUExecutionProvider"], "cuda:1", "cuda:1"),
+        (["CPUExecutionProvider"], "cuda", "cpu"),
+        (["CPUExecutionProvider"], "cpu", "cpu"),
+        ([], "cuda", "cpu"),
+    ],
+)
+def test_the_sessions_own_providers_decide_where_it_runs(providers: list[str], requested: str, device: str) -> None:
+    assert effective_device(providers, Device.parse(requested)) == device
+
+
+def test_session_options_fix_threads_order_and_optimisation() -> None:
+    options = session_options(2)
+    assert options.intra_op_num_threads == 2
+    assert options.execution_mode == ort.ExecutionMode.ORT_SEQUENTIAL
+    assert options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    assert session_options(None).intra_op_num_threads == 0  # the runtime's own choice
+
+
+def test_it_attests_providers_and_the_provider_of_every_node_of_the_session(source: ModuleSource) -> None:
+    with OnnxRuntimeRunner(source, CPU, threads=2) as runner:
+        told = runner.attest()
+        assert told.threads == runner._session.get_session_options().intra_op_num_threads == 2
+    assert told.providers == ("CPUExecutionProvider",)
+    assert told.version == ort.__version__
+    assert told.precision == "fp32"
+    assert told.nodes_per_provider is not None
+    assert set(told.nodes_per_provider) == {"CPUExecutionProvider"}
+    assert sum(told.nodes_per_provider.values()) >= 4  # two convolutions, Gelu, mean
+
+
+def test_without_a_number_of_threads_none_is_attested(source: ModuleSource) -> None:
+    with OnnxRuntimeRunner(source, CPU) as runner:
+        assert runner.attest().threads is None
+
+
+def test_an_output_goes_into_the_next_session_without_a_copy(
+    source: ModuleSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with OnnxRuntimeRunner(source, CPU) as runner:
+        features = runner.run(feed())["features"]
+        assert isinstance(features, OrtTensor)
+        assert runner._ort_value(features) is features.value
+        expected = runner.run({**feed(), "image": features.numpy()})["features"].numpy()
+        monkeypatch.setattr(OrtTensor, "numpy", lambda self: pytest.fail("it went through host memory"))
+        again = runner.run({**feed(), "image": features})["features"]
+        monkeypatch.undo()
+    np.testing.assert_array_equal(again.numpy(), expected)
+
+
+def test_an_output_outlives_its_session(source: ModuleSource) -> None:
+    with OnnxRuntimeRunner(source, CPU) as runner:
+        features = runner.run(feed())["features"]
+        expected = features.numpy().copy()
+    del runner
+    np.testing.assert_array_equal(features.numpy(), expected)
+
+
+def test_a_source_without_an_onnx_file_is_refused(source: ModuleSource) -> None:
+    with pytest.raises(RunnerError, match="tiny has no ONNX file; export it first"):
+        OnnxRuntimeRunner(ModuleSource("tiny", source.signature), CPU).__enter__()
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "text", "truncated"])
+def test_a_file_that_is_no_onnx_is_refused_in_one_sentence(damage: str, source: ModuleSource, not_there: Path) -> None:
+    assert source.onnx_path is not None
+    content = {"empty": b"", "text": b"hello", "truncated": source.onnx_path.read_bytes()[:500]}
+    if damage in content:
+        not_there.write_bytes(content[damage])
+    with pytest.raises(RunnerError, match=r"gone\.onnx: ONNX Runtime cannot load it \(.+\); export it again") as caught:
+        OnnxRuntimeRunner(ModuleSource("tiny", source.signature, onnx_path=not_there), CPU).__enter__()
+    assert "\n" not in str(caught.value)
+
+
+@WITHOUT_CUDA
+def test_a_real_session_that_fell_back_is_refused(source: ModuleSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the driver's answer faked, ONNX Runtime is asked for CUDA and answers with a session on the CPU."""
+    monkeypatch.setattr(OnnxRuntimeRunner, "_require_driver", lambda self: None)
+    runner = OnnxRuntimeRunner(source, CUDA)
+    with pytest.raises(DeviceUnavailableError, match=r"CUDA provider did not load.*on cpu; install.*use device cpu"):
+        runner.__enter__()
+    assert runner._session is None
+    with pytest.raises(RunnerError, match="enter the runner"):
+        runner.run(feed())
+
+
+def test_a_session_without_the_cuda_provider_is_refused(source: ModuleSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    class QuietlyOnTheCpu:
+        def __init__(self, path: str, options: Any, providers: Any) -> None:
+            assert providers[0][0] == "CUDAExecutionProvider"
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    monkeypatch.setattr(OnnxRuntimeRunner, "_require_driver", lambda self: None)
+    monkeypatch.setattr(ort, "InferenceSession", QuietlyOnTheCpu)
+    with pytest.raises(DeviceUnavailableError, match="it would run on cpu"):
+        OnnxRuntimeRunner(source, CUDA).__enter__()
+
+
+def test_a_session_that_is_on_cuda_is_accepted(source: ModuleSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counterpart: the refusal looks at the session, not at this machine."""
+
+    class OnCuda:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    monkeypatch.setattr(OnnxRuntimeRunner, "_require_driver", lambda self: None)
+    monkeypatch.setattr(ort, "InferenceSession", OnCuda)
+    with OnnxRuntimeRunner(source, CUDA) as runner:
+        assert isinstance(runner._session, OnCuda)  # type: ignore[attr-defined]
+
+
+@WITHOUT_CUDA
+def test_the_driver_is_asked_before_the_runtime(source: ModuleSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "InferenceSession", lambda *_, **__: pytest.fail("a session was made"))
+    with pytest.raises(DeviceUnavailableError, match=r"device cuda for onnxruntime: .*driver"):
+        OnnxRuntimeRunner(source, CUDA).__enter__()

@@ -1,0 +1,94 @@
+"""The reference backend: the live module, without gradients, without TF32, on the device asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from exporters.base import Exportable
+from runners.base import ModuleSource, RunnerError
+from runners.device import Device
+from runners.pytorch import PyTorchRunner, TorchTensor
+from tests.runners.conftest import feed
+
+CPU = Device("cpu")
+
+
+def test_an_output_goes_into_the_next_module_without_a_copy(
+    source: ModuleSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    with PyTorchRunner(source, CPU) as runner:
+        features = runner.run(feed())["features"]
+        assert isinstance(features, TorchTensor)
+        runner._loaded().register_forward_pre_hook(
+            lambda module, args, kwargs: seen.append(kwargs["image"].data_ptr()), with_kwargs=True
+        )
+        monkeypatch.setattr(TorchTensor, "numpy", lambda self: pytest.fail("it went through host memory"))
+        runner.run({**feed(), "image": features})
+    assert seen == [features.tensor.data_ptr()]
+
+
+def test_it_runs_without_gradients_and_in_evaluation_mode(source: ModuleSource, part: Exportable) -> None:
+    """A module given in training mode would use dropout and the batch's own statistics."""
+    training = ModuleSource("tiny", source.signature, torch_module=lambda: part.module.__class__().train())
+    with PyTorchRunner(training, CPU) as runner:
+        assert not any(module.training for module in runner._loaded().modules())
+        tensor = runner.run(feed())["features"].tensor  # type: ignore[attr-defined]
+    assert tensor.is_inference()
+    assert not tensor.requires_grad
+
+
+def test_tf32_is_off(source: ModuleSource) -> None:
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+        with PyTorchRunner(source, CPU):
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert torch.backends.cudnn.allow_tf32 is False
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_it_attests_the_threads_that_pytorch_uses(threads: int, source: ModuleSource) -> None:
+    with PyTorchRunner(source, CPU, threads=threads) as runner:
+        told = runner.attest()
+        assert told.threads == threads == torch.get_num_threads()
+    assert told.providers == ("eager-cpu",)
+    assert told.version == torch.__version__
+    assert told.nodes_per_provider is None
+
+
+def test_precision_and_device_are_read_off_the_module(source: ModuleSource, part: Exportable) -> None:
+    """Half-precision weights must not pass for fp32 because fp32 was asked for."""
+    half = ModuleSource("tiny", source.signature, torch_module=lambda: part.module.__class__().half())
+    with PyTorchRunner(half, CPU) as runner:
+        assert runner.attest().precision == "fp16"
+
+
+def test_a_source_without_a_module_is_refused(source: ModuleSource) -> None:
+    with pytest.raises(RunnerError, match="tiny has no PyTorch module; give its checkpoint"):
+        PyTorchRunner(ModuleSource("tiny", source.signature), CPU).__enter__()
+
+
+def test_a_pytorch_without_cuda_beside_a_working_driver_is_told_apart(
+    source: ModuleSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runners.pytorch.cuda_absence", lambda index: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RunnerError, match=r"device cuda:1 for pytorch: this PyTorch \(.*\) cannot use the GPU"):
+        PyTorchRunner(source, Device("cuda", 1)).__enter__()
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_a_read_only_array_can_be_an_input(source: ModuleSource) -> None:
+    inputs = feed()
+    with PyTorchRunner(source, CPU) as runner:
+        expected = runner.run(inputs)["features"].numpy().copy()
+        for value in inputs.values():
+            value.flags.writeable = False
+        np.testing.assert_array_equal(runner.run(inputs)["features"].numpy(), expected)

@@ -1,0 +1,51 @@
+"""Backends are listed without being imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runners.base import ModuleSource, Runner
+from runners.device import Device
+from runners.registry import BACKENDS, make_runner
+
+HEAVY = ("torch", "onnxruntime", "monai", "onnx")
+
+
+def loaded_after(code: str) -> list[str]:
+    """Which heavy packages a fresh interpreter has loaded after the code."""
+    script = f"{code}\nimport sys, json; print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+    return list(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_listing_backends_imports_none() -> None:
+    assert loaded_after("import runners.registry, runners.base, runners.device") == []
+
+
+def test_onnxruntime_does_not_import_pytorch() -> None:
+    """Its worker must not carry PyTorch's memory and threads."""
+    code = (
+        "from runners.registry import make_runner; from runners.device import Device\n"
+        "from runners.base import ModuleSource, Signature\n"
+        "make_runner('onnxruntime', ModuleSource('x', Signature((), ())), Device('cpu'))"
+    )
+    assert loaded_after(code) == ["onnxruntime"]
+
+
+@pytest.mark.parametrize("backend", list(BACKENDS))
+def test_every_row_names_a_runner_that_calls_itself_so(backend: str, source: ModuleSource) -> None:
+    runner = make_runner(backend, source, Device("cpu"), threads=1)
+    assert isinstance(runner, Runner)
+    with runner:
+        assert runner.attest().backend == backend
+
+
+def test_an_unknown_backend_is_no_backend(source: ModuleSource) -> None:
+    with pytest.raises(KeyError, match="tensorflow"):
+        make_runner("tensorflow", source, Device("cpu"))
