@@ -10,8 +10,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol
 
-import yaml
-
 from benchmark import __version__
 from benchmark.artifacts import ensure_artifact
 from benchmark.collect import collect_cells
@@ -23,7 +21,8 @@ from benchmark.files import write_text_atomically
 from benchmark.measure.environment import environment
 from benchmark.measure.group import Work, measure_group
 from benchmark.plan import Group, PlannedTask, make_group, plan_tasks, threads_of
-from benchmark.results import RESULTS_FILE, Environment, Results, Stage, TaskInfo, save_results
+from benchmark.preflight import claim_run_dir, require_devices, require_models
+from benchmark.results import Environment, Results, Stage, TaskInfo, save_results
 from benchmark.spec import Spec
 from benchmark.stages import pseudolabel, segment
 from benchmark.supervision import LabelStore, Supervision, train_on
@@ -31,9 +30,7 @@ from exporters.base import Exportable, Manifest
 from exporters.sam import LoadedSam, load_sam
 from exporters.unet import LoadedUNet, load_unet
 from runners.base import ModuleSource
-from runners.device import Device, cuda_absence
 
-SPEC_FILE = "spec.yaml"
 ELAPSED_FILE = ".elapsed"
 
 
@@ -72,6 +69,7 @@ class Run:
             RunnerError: a backend or device cannot be had.
         """
         require_devices(self.spec)
+        require_models(self.spec)
         planned = plan_tasks(self.spec)
         for task in planned:
             # A damaged or misdescribed task shows in its first case: before a model is loaded or exported.
@@ -115,6 +113,7 @@ class Run:
             units=lambda chosen: pseudolabel.units(chosen, planned.task.labels, settings.prompts, settings.min_pixels),
             labels=planned.task.labels,
             on_case=store.save,
+            holds=store.holds,
         )
         self._measure(group, work)
         return store
@@ -127,6 +126,10 @@ class Run:
                 self._segment(task, load_unet(path), path.stem)
             for labels in self.spec.training_labels:
                 source = Supervision(task, labels, stores.get(task.name), self.spec, self.run_dir)
+                if source.missing:
+                    why = f"because no backend pseudo-labelled {', '.join(source.missing)}"
+                    self._results.notes.append(f"{task.name}: no UNet was trained on {labels} labels, {why}")
+                    continue
                 advance = self.progress.start(f"train {task.name} UNet on {labels} labels", self.spec.unet.epochs)
                 checkpoint, training = train_on(source, _showing_loss(advance))
                 self._results.trainings.append(training)
@@ -225,39 +228,6 @@ def _task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
         intensity=describe(planned.task.intensity),
         notes=notes,
     )
-
-
-def require_devices(spec: Spec) -> None:
-    """Refuses a device that is not there before anything is loaded or exported.
-
-    Raises:
-        InputError: what is missing.
-    """
-    for name in spec.devices:
-        device = Device.parse(name)
-        reason = cuda_absence(device.index) if device.kind == "cuda" else None
-        if reason is not None:
-            raise InputError(f"devices: {name} cannot be used: {reason}; set devices: [cpu] or mend that")
-
-
-def claim_run_dir(run_dir: Path, spec: Spec) -> None:
-    """Makes the run folder, or takes up an earlier run's; somebody else's folder is left alone.
-
-    Raises:
-        InputError: the folder is a file, or holds other things.
-    """
-    if run_dir.exists() and not run_dir.is_dir():
-        raise InputError(f"--out {run_dir}: is a file; name a folder")
-    if run_dir.is_dir() and any(run_dir.iterdir()) and not (run_dir / SPEC_FILE).is_file():
-        raise InputError(f"--out {run_dir}: not empty and no run of sambench; name a new folder")
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        write_text_atomically(run_dir / SPEC_FILE, text)
-        # Results of another content must not outlive the records they came from.
-        (run_dir / RESULTS_FILE).unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {run_dir}: cannot be written ({error.strerror}); name another folder") from None
 
 
 @contextmanager

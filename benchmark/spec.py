@@ -131,7 +131,10 @@ class MeasureSpec(_Model):
     warmup: int = Field(default=2, ge=0, description="untimed units for each backend at each case's start")
     threads: int | None = Field(default=None, ge=1, description="per operator; by default the cores of this process")
     pause_ms: float = Field(
-        default=5.0, ge=0, description="between turns, so that one backend's spinning threads do not slow the other"
+        default=5.0,
+        ge=0,
+        le=10_000,
+        description="between turns, so that one backend's spinning threads do not slow the other",
     )
 
 

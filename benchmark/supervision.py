@@ -15,6 +15,7 @@ from benchmark import __version__
 from benchmark.data.msd import CaseFiles
 from benchmark.data.slices import Slice
 from benchmark.data.volume import Volume, load_labels, load_volume, save_labels
+from benchmark.errors import InputError
 from benchmark.files import sha256_text, write_text_atomically
 from benchmark.measure.case import Predictions
 from benchmark.plan import Group, PlannedTask, chosen_slices, fingerprint
@@ -38,6 +39,10 @@ class LabelStore:
     def path(self, strategy: str, case: str) -> Path:
         """Where a case's pseudo labels lie."""
         return self.run_dir / PSEUDOLABELS / self.group.folder / strategy / f"{case}.nii.gz"
+
+    def holds(self, case: str) -> bool:
+        """Whether the case's pseudo labels of every strategy are there."""
+        return all(self.path(strategy, case).is_file() for strategy in self.group.variants)
 
     def save(self, volume: Volume, chosen: Sequence[Slice], predictions: Predictions) -> None:
         """Writes a case's pseudo labels: the reference backend's, or the first backend's where that was not run."""
@@ -77,14 +82,26 @@ class Supervision:
         learned = self.spec.unet.model_dump(
             include={"epochs", "batch_size", "learning_rate", "patch", "channels", "strides", "res_units"}
         )
-        source = self.store.group.key if self.store and self.labels != REFERENCE_LABELS else REFERENCE_LABELS
+        source = [sha256_file(path) for path in self._label_files()]
         data = fingerprint(self.planned.task, self.planned.train)
         return sha256_text(
             __version__,
-            json.dumps([learned, data, self.spec.data.seed, self.spec.data.slices], default=str, sort_keys=True),
-            source,
+            json.dumps(
+                [learned, data, self.spec.data.seed, self.spec.data.slices, source], default=str, sort_keys=True
+            ),
             self.labels,
         )
+
+    @property
+    def missing(self) -> list[str]:
+        """The training cases that no backend could pseudo-label."""
+        pairs = zip(self.planned.train, self._label_files(), strict=False)  # there are no files of reference labels
+        return [files.case for files, path in pairs if not path.is_file()]
+
+    def _label_files(self) -> list[Path]:
+        if self.labels == REFERENCE_LABELS or self.store is None:
+            return []
+        return [self.store.path(self.labels, files.case) for files in self.planned.train]
 
     def slices(self, files: CaseFiles) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """A case's images [n, H, W] and label maps [n, H, W]."""
@@ -131,6 +148,9 @@ def _train(source: Supervision, checkpoint: Path, name: str, on_epochs: Callable
         raise ValueError("training needs spec.unet")
     scratch = source.run_dir / SCRATCH / name
     cases = [write_training_case(scratch, f.case, *source.slices(f)) for f in source.planned.train]
+    slices = sum(len(np.load(case.image, mmap_mode="r")) for case in cases)
+    if slices == 0:
+        raise InputError(f"{source.planned.task.folder}: no training case has a labelled slice; set data.slices: null")
     config = UNetConfig(
         labels=dict(source.planned.task.labels),
         patch=settings.patch,
@@ -152,7 +172,6 @@ def _train(source: Supervision, checkpoint: Path, name: str, on_epochs: Callable
         checkpoint,
         on_epoch,
     )
-    slices = sum(len(np.load(case.image, mmap_mode="r")) for case in cases)
     shutil.rmtree(scratch, ignore_errors=True)
     notes = ["trained and tested on the same case"] if source.planned.same_case else []
     return Training(

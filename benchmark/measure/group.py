@@ -35,6 +35,7 @@ class Work:
         pipeline: makes the stage's pipeline of their runners.
         units: makes the units of a case's slices.
         labels: value → name of the labels that count.
+        holds: whether what `on_case` wrote for a case is still there.
         on_case: told each case's label maps before its record is written, so that a record implies them.
     """
 
@@ -43,6 +44,7 @@ class Work:
     units: Callable[[Sequence[Slice]], Iterator[Unit]]
     labels: Mapping[int, str]
     on_case: OnCase | None = None
+    holds: Callable[[str], bool] = lambda case: True
 
 
 def measure_group(
@@ -62,7 +64,7 @@ def measure_group(
         RunnerError: a backend cannot be had.
     """
     store = RecordStore(run_dir / RECORDS / group.folder)
-    records = {files.case: store.load(files.case) for files in group.cases}
+    records = {files.case: _recorded(run_dir, store, work, files.case) for files in group.cases}
     missing = [files for files in group.cases if records[files.case] is None]
     on_progress(len(group.cases) - len(missing))
     if missing:
@@ -74,6 +76,15 @@ def measure_group(
                 store.save(record)
                 records[files.case] = record
     return [record for record in records.values() if record is not None]
+
+
+def _recorded(run_dir: Path, store: RecordStore, work: Work, case: str) -> CaseRecord | None:
+    """The case's record, if the files that it implies are still there."""
+    record = store.load(case)
+    if record is None or not work.holds(case):
+        return None
+    pictures = [name for p in record.pictures for name in (p.image, p.reference, *p.predictions.values())]
+    return record if all((run_dir / name).is_file() for name in pictures) else None
 
 
 def _measure(

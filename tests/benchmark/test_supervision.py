@@ -179,9 +179,17 @@ def test_what_only_concerns_measuring_is_not_trained_again(
     assert len(keys) == 1
 
 
-def test_weights_depend_on_where_their_labels_come_from(folder: Path, tmp_path: Path) -> None:
+def test_weights_depend_on_what_the_pseudo_labels_hold(folder: Path, tmp_path: Path) -> None:
     spec, planned = plan(folder)
     one, two = (make_store(tmp_path, spec, planned, checkpoint) for checkpoint in "ab")
+    assert Supervision(planned, "box", one, spec, tmp_path).missing == [files.case for files in planned.train]
+    for number, store in enumerate((one, two)):
+        for strategy in ("box", "point"):
+            for files in planned.train:
+                path = store.path(strategy, files.case)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(f"{number} {strategy}", encoding="utf-8")
+    assert Supervision(planned, "box", one, spec, tmp_path).missing == []
     keys = {
         Supervision(planned, labels, store, spec, tmp_path).key
         for labels, store in [("box", one), ("box", two), ("point", one), ("reference", one)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.reports.report_factory import build
 
 from benchmark.results import Results
+from tests.reports.report_factory import build
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.reports.report_factory import HOSTILE
 from rich.console import Console
 
 from benchmark.results import Results
@@ -18,6 +17,7 @@ from reports.html import embedded_json, write_html
 from reports.markdown import escape, write_markdown
 from reports.summary import summarize
 from reports.terminal import print_report
+from tests.reports.report_factory import HOSTILE
 
 
 class Page(HTMLParser):

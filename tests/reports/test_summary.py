@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.reports.report_factory import HOSTILE, SPLEEN, cell
 
 from benchmark.results import CaseDice, Latency, Results
 from reports.summary import Summary, summarize
 from reports.table import Table, Value
+from tests.reports.report_factory import HOSTILE, SPLEEN, cell
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.reports.report_factory import BELOW, FAILED, HOSTILE, SPLEEN, cell, comparison
 
 from benchmark.results import Cell, Comparison, Results
 from reports.verdict import Verdict, judge
 from reports.view import View
+from tests.reports.report_factory import BELOW, FAILED, HOSTILE, SPLEEN, cell, comparison
 
 Judge = Callable[[list[Cell], list[Comparison]], Verdict]
 

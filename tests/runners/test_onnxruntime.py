@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper
 
-from runners.base import DeviceUnavailableError, ModuleSource, RunnerError
+from exporters.base import TensorSpec
+from runners.base import DeviceUnavailableError, ModuleSource, RunnerError, Signature
 from runners.device import Device, cuda_absence
 from runners.onnxruntime import OnnxRuntimeRunner, OrtTensor, effective_device, provider_options, session_options
 from tests.runners.conftest import feed
@@ -76,6 +79,26 @@ def test_an_output_goes_into_the_next_session_without_a_copy(
         again = runner.run({**feed(), "image": features})["features"]
         monkeypatch.undo()
     np.testing.assert_array_equal(again.numpy(), expected)
+
+
+def test_a_temporary_copy_of_one_input_is_not_overwritten_by_the_next_inputs(not_there: Path) -> None:
+    """An OrtValue borrows its array's memory: freed after binding, the next input's copy of that size would take it."""
+    dims = ["R", "C"]
+    graph = helper.make_graph(
+        [helper.make_node("Sub", ["a", "b"], ["difference"])],
+        "difference",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name in "ab"],
+        [helper.make_tensor_value_info("difference", TensorProto.FLOAT, dims)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), not_there)
+    a, b, difference = (TensorSpec(name=name, dims=("R", "C")) for name in ("a", "b", "difference"))
+    source = ModuleSource("difference", Signature.of([a, b], [difference]), onnx_path=not_there)
+    rng = np.random.default_rng(0)
+    with OnnxRuntimeRunner(source, CPU) as runner:
+        for rows in (5, 16, 300, 1000):
+            left, right = (rng.random((7, rows), dtype=np.float32).T for _ in "ab")  # views that are not contiguous
+            got = runner.run({"a": left, "b": right})["difference"].numpy()
+            np.testing.assert_array_equal(got, left - right)
 
 
 def test_an_output_outlives_its_session(source: ModuleSource) -> None:

@@ -12,7 +12,7 @@ from benchmark.stages.train import TrainingCase, TrainingSettings, train_unet, w
 from exporters.unet import UNetConfig, build_unet, load_unet
 
 CONFIG = UNetConfig(labels={1: "disc", 4: "bar"}, patch=(32, 32), channels=(4, 8), strides=(2,), res_units=1)
-SETTINGS = TrainingSettings(epochs=3, batch_size=2, learning_rate=0.01, seed=5)
+SETTINGS = TrainingSettings(epochs=4, batch_size=2, learning_rate=0.01, seed=5)
 
 
 def synthetic(folder: Path, name: str = "case", slices: int = 3, extra: int | None = None) -> TrainingCase:
@@ -73,11 +73,11 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another(
     losses, _ = train_unet([case], CONFIG, SETTINGS, tmp_path / "same.pt")
     assert losses == undisturbed[1]
     assert_identical(weights(tmp_path / "same.pt"), weights(undisturbed[0]))
-    other, _ = train_unet([case], CONFIG, TrainingSettings(3, 2, 0.01, 6), tmp_path / "other.pt")
+    other, _ = train_unet([case], CONFIG, TrainingSettings(4, 2, 0.01, 6), tmp_path / "other.pt")
     assert other != losses
 
 
-@pytest.mark.parametrize("killed_after", [2, 3])
+@pytest.mark.parametrize("killed_after", [2, 4])
 def test_a_resumed_training_equals_an_undisturbed_one_to_the_bit(
     killed_after: int, undisturbed: tuple[Path, list[float]], tmp_path: Path
 ) -> None:
@@ -93,7 +93,7 @@ def test_a_resumed_training_equals_an_undisturbed_one_to_the_bit(
     torch.manual_seed(99)
     epochs: list[int] = []
     losses, seconds = train_unet([case], CONFIG, SETTINGS, checkpoint, lambda epoch, loss: epochs.append(epoch))
-    assert epochs == list(range(killed_after + 1, 4))
+    assert epochs == list(range(killed_after + 1, 5))
     assert losses == undisturbed[1]
     assert seconds > 0
     assert_identical(weights(checkpoint), weights(undisturbed[0]))

@@ -1,0 +1,64 @@
+"""What is refused before the first model is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from benchmark.errors import InputError
+from benchmark.files import write_text_atomically
+from benchmark.results import RESULTS_FILE
+from benchmark.spec import Spec
+from exporters.sam import SAM_MODELS
+from exporters.unet import load_unet
+from runners.device import Device, cuda_absence
+
+SPEC_FILE = "spec.yaml"
+
+
+def require_devices(spec: Spec) -> None:
+    """Refuses a device that is not there before anything is loaded or exported.
+
+    Raises:
+        InputError: what is missing.
+    """
+    for name in spec.devices:
+        device = Device.parse(name)
+        reason = cuda_absence(device.index) if device.kind == "cuda" else None
+        if reason is not None:
+            raise InputError(f"devices: {name} cannot be used: {reason}; set devices: [cpu] or mend that")
+
+
+def require_models(spec: Spec) -> None:
+    """Refuses an unknown SAM, or a UNet checkpoint that cannot be read, before the first model is measured.
+
+    Raises:
+        InputError: sam.models names one that is not known.
+        ExportError: a checkpoint is missing or damaged.
+    """
+    for name in spec.sam.models if spec.sam else ():
+        if name not in SAM_MODELS:
+            raise InputError(f"sam.models: {name!r} is not known; choose from {', '.join(sorted(SAM_MODELS))}")
+    for path in spec.unet.checkpoints if spec.unet else ():
+        load_unet(path)
+
+
+def claim_run_dir(run_dir: Path, spec: Spec) -> None:
+    """Makes the run folder, or takes up an earlier run's; somebody else's folder is left alone.
+
+    Raises:
+        InputError: the folder is a file, or holds other things.
+    """
+    if run_dir.exists() and not run_dir.is_dir():
+        raise InputError(f"--out {run_dir}: is a file; name a folder")
+    if run_dir.is_dir() and any(run_dir.iterdir()) and not (run_dir / SPEC_FILE).is_file():
+        raise InputError(f"--out {run_dir}: not empty and no run of sambench; name a new folder")
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write_text_atomically(run_dir / SPEC_FILE, text)
+        # Results of another content must not outlive the records they came from.
+        (run_dir / RESULTS_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {run_dir}: cannot be written ({error.strerror}); name another folder") from None
