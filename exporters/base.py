@@ -206,7 +206,17 @@ def _export_onnx(part: Exportable, feed: Feed, path: Path) -> None:
         )
     if program is None:
         raise ExportError(f"{part.name}: torch.onnx.export returned nothing")
+    _declare_contract(program.model.graph, part)
     program.save(str(path))
+
+
+def _declare_contract(graph: Any, part: Exportable) -> None:
+    """Gives inputs and outputs the dimension names of the contract; the exporter invents names and unifies some."""
+    import onnx_ir
+
+    for values, specs in ((graph.inputs, part.inputs), (graph.outputs, part.outputs)):
+        for value, spec in zip(values, specs, strict=True):
+            value.shape = onnx_ir.Shape(spec.dims)
 
 
 @contextlib.contextmanager
