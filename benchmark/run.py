@@ -89,13 +89,16 @@ class Run:
         stores: dict[str, LabelStore] = {}
         for name in self.spec.sam.models if self.spec.sam else ():
             sam = load_sam(name)
+            sources = self._artifact(name, sam.checkpoint_sha256, (sam.encoder, sam.decoder), sam.export)
             for task in planned:
                 for device, precision in self._placements():
-                    store = self._pseudolabel(task, sam, device, precision)
+                    store = self._pseudolabel(task, sam, sources, device, precision)
                     stores.setdefault(task.name, store)
         return stores
 
-    def _pseudolabel(self, planned: PlannedTask, sam: LoadedSam, device: str, precision: str) -> LabelStore:
+    def _pseudolabel(
+        self, planned: PlannedTask, sam: LoadedSam, sources: Sequence[ModuleSource], device: str, precision: str
+    ) -> LabelStore:
         settings = self.spec.sam
         if settings is None:
             raise ValueError("the pseudo-label stage needs spec.sam")
@@ -106,9 +109,8 @@ class Run:
             "pseudolabel", planned, model.name, settings.prompts, device, precision, planned.cases, content
         )
         store = LabelStore(self.run_dir, group)
-        parts = (sam.encoder, sam.decoder)
         work = Work(
-            sources=self._artifact(model.name, sam.checkpoint_sha256, parts, sam.export),
+            sources=sources,
             pipeline=lambda runners: pseudolabel.PseudolabelPipeline(runners[0], runners[1], sam_input),
             units=lambda chosen: pseudolabel.units(chosen, planned.task.labels, settings.prompts, settings.min_pixels),
             labels=planned.task.labels,
@@ -213,8 +215,6 @@ def _task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
     notes = []
     if planned.same_case:
         notes.append("one case, trained and tested on: speed and parity are measured, accuracy is not")
-    elif len(planned.cases) == 1:
-        notes.append("one case is no evidence of accuracy")
     if spec.data.slices is not None:
         notes.append(f"at most {spec.data.slices} labelled slices of each case")
     return TaskInfo(

@@ -14,8 +14,8 @@ from reports.summary import Summary, summarize
 from reports.table import Table, Tone, Value
 
 STYLES: dict[Tone, str] = {"plain": "", "good": "green", "bad": "red", "doubt": "yellow"}
-# An interval or a verdict up to this length stays in one line; the keys wrap instead.
-LEAST_WIDTH = 16
+# A value up to this length stays in one line, and the keys have so much room; the later ones for narrow terminals.
+LEAST_WIDTHS = (24, 16, 12, 8, 5)
 
 
 def print_report(results: Results, console: Console) -> None:
@@ -23,10 +23,10 @@ def print_report(results: Results, console: Console) -> None:
     summary = summarize(results)
     console.print(_verdict(summary))
     if summary.problems:
-        console.print(_table(summary.problems, console.width))
+        console.print(_table(summary.problems, console))
     for table in (summary.verdicts, summary.latency, summary.dice, summary.supervision):
         for task, part in (table.by("task") if table else {}).items():
-            console.print(_table(part, console.width, task))
+            console.print(_table(part, console, task))
 
 
 def _verdict(summary: Summary) -> Panel:
@@ -37,21 +37,53 @@ def _verdict(summary: Summary) -> Panel:
     return Panel(Group(*lines), title=title, border_style=STYLES[verdict.tone], padding=(0, 1))
 
 
-def _table(table: Table, width: int, task: str = "") -> Group:
-    """A table that fits: columns of low rank give way, and the keys share the first column."""
-    table = table.fitting(width)
-    names = [column.title for column in table.columns if column.kind == "key"]
+def _table(table: Table, console: Console, task: str = "") -> Group:
+    """A table that fits: columns of low rank give way, then long values wrap; nothing is cut off."""
+    ranks = sorted({column.width for column in table.columns if column.width <= console.width}, reverse=True)
+    for rank, least in [(rank, LEAST_WIDTHS[0]) for rank in ranks] + [(0, least) for least in LEAST_WIDTHS]:
+        shown = table.fitting(rank)
+        widths = _widths(shown, least)
+        # Each column has a space of padding and one of division; the first division stands before it.
+        left = console.width - sum(widths) - 2 * (len(widths) + 1) - 1
+        if left >= least:
+            break
+    notes = (Text(f"{mark}) {note}", style="dim") for mark, note in enumerate(shown.footnotes, 1))
+    drawn = _draw(shown, task, [max(min(left, _longest_key(shown)), least), *widths])
+    return Group(Text(), drawn, *(Padding(note, (0, 0, 0, 1)) for note in notes))
+
+
+def _widths(table: Table, most: int) -> list[int]:
+    """The widths of all columns but the keys: values up to `most` stay in a line, titles break between words alone."""
+    keys = _key_count(table)
+    widths = []
+    for index, column in enumerate(table.columns[keys:], keys):
+        longest = max((len(_value(table, row[index])) for row in table.rows), default=0)
+        widths.append(max(min(longest, most), *(len(word) for word in column.title.split())))
+    return widths
+
+
+def _longest_key(table: Table) -> int:
+    keys = _key_count(table)
+    title = ", ".join(column.title for column in table.columns[:keys])
+    return max(len(title), *(len(_keys(row[:keys])) for row in table.rows)) if table.rows else len(title)
+
+
+def _draw(table: Table, task: str, widths: list[int]) -> RichTable:
+    """The keys share the first column."""
+    keys = _key_count(table)
     title = Text.assemble((table.title, "bold"), f" – {task}" if task else "")
     drawn = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    drawn.add_column(", ".join(names), overflow="fold", min_width=16)
-    for index, column in enumerate(table.columns[len(names) :], len(names)):
-        longest = max((len(_value(table, row[index])) for row in table.rows), default=0)
+    drawn.add_column(", ".join(column.title for column in table.columns[:keys]), overflow="fold", width=widths[0])
+    for column, width in zip(table.columns[keys:], widths[1:], strict=True):
         justify: JustifyMethod = "right" if column.kind == "number" else "left"
-        drawn.add_column(column.title, justify=justify, overflow="fold", min_width=min(longest, LEAST_WIDTH))
+        drawn.add_column(column.title, justify=justify, overflow="fold", width=width)
     for row in table.rows:
-        drawn.add_row(_keys(row[: len(names)]), *(_value(table, value) for value in row[len(names) :]))
-    notes = (Text(f"{mark}) {note}", style="dim") for mark, note in enumerate(table.footnotes, 1))
-    return Group(Text(), drawn, *(Padding(note, (0, 0, 0, 1)) for note in notes))
+        drawn.add_row(_keys(row[:keys]), *(_value(table, value) for value in row[keys:]))
+    return drawn
+
+
+def _key_count(table: Table) -> int:
+    return sum(column.kind == "key" for column in table.columns)
 
 
 def _keys(values: tuple[Value, ...]) -> Text:
