@@ -175,7 +175,7 @@ class Run:
         self, stage: Stage, planned: PlannedTask, model: str, variants: tuple[str, ...], device: str, precision: str,
         cases: tuple[CaseFiles, ...], content: Mapping[str, object],
     ) -> Group:  # fmt: skip
-        machine = {"cpu": self._environment.cpu, "gpu": self._environment.gpu, "libraries": self._environment.libraries}
+        machine = self._environment.model_dump(include={"cpu", "gpu", "libraries", "variables"})
         return make_group(self.spec, stage, planned, model, variants, device, precision, cases, {**content, **machine})
 
     def _measure(self, group: Group, work: Work) -> None:

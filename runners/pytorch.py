@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,21 @@ class TorchTensor(DeviceTensor):
         return self.tensor.cpu().numpy()
 
 
+@contextmanager
+def intra_op_threads(count: int | None) -> Iterator[None]:
+    """Gives PyTorch so many threads for the block; None leaves it as it is.
+
+    PyTorch's threads belong to the process, and pre- and postprocessing use PyTorch too, with threads of their own.
+    """
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class PyTorchRunner(Runner):
     """The live module under `torch.inference_mode`, TF32 off as in every fp32 cell."""
 
@@ -50,8 +66,6 @@ class PyTorchRunner(Runner):
         if self.source.torch_module is None:
             raise RunnerError(f"{self.source.name} has no PyTorch module; give its checkpoint")
         self._require_device()
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
         # TF32 keeps 10 bits of the mantissa and breaks parity with the other side; fp32 means fp32.
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
@@ -76,7 +90,7 @@ class PyTorchRunner(Runner):
 
     def _run(self, inputs: Mapping[str, Value]) -> Outputs:
         module = self._loaded()
-        with torch.inference_mode():
+        with intra_op_threads(self.threads), torch.inference_mode():
             result = module(**{name: self._tensor(value) for name, value in inputs.items()})
         if self.device.kind == "cuda":
             torch.cuda.synchronize(self.device.index)
@@ -97,6 +111,8 @@ class PyTorchRunner(Runner):
     def attest(self) -> Attestation:
         """Reads device and type off the module's own parameters."""
         parameter = next(self._loaded().parameters())
+        with intra_op_threads(self.threads):
+            threads = torch.get_num_threads()
         precision = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[parameter.dtype]
         return Attestation(
             backend="pytorch",
@@ -104,5 +120,5 @@ class PyTorchRunner(Runner):
             device=parameter.device.type if parameter.device.type == "cpu" else str(self.device),
             precision=precision,
             providers=(f"eager-{parameter.device.type}",),
-            threads=torch.get_num_threads(),
+            threads=threads,
         )

