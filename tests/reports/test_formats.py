@@ -150,7 +150,16 @@ def test_the_terminal_report_fits_and_begins_with_the_verdict(results: Results, 
     shown = stream.getvalue()
     assert max(map(len, shown.splitlines())) <= width
     assert "ONNX Runtime pseudo-labels 2.24×" in shown
-    for word in ("▲ faster", "✗ gate failed", "✗ failed", "p50", "tumour|cancer", "[2.25, 2.38]", "difference", "−0.0200"):
+    for word in (
+        "▲ faster",
+        "✗ gate failed",
+        "✗ failed",
+        "p50",
+        "tumour|cancer",
+        "[2.25, 2.38]",
+        "difference",
+        "−0.0200",
+    ):
         assert word in shown
     assert " nan" not in shown
 
