@@ -16,6 +16,9 @@ from exporters.sam import SAM_MODELS
 GATE = 0.999
 """The share of the reference backend's Dice that a backend must keep: MLPerf's stricter gate for 3D-UNet."""
 
+KERNEL_SHARE = 0.15
+"""Above this, the time that the kernel takes is told. Computing alone takes a percent or two."""
+
 NO_MEMORY = "the backends share one process in this version, so their memory cannot be told apart"
 
 
@@ -101,6 +104,7 @@ def _measured(group: Group, records: Sequence[CaseRecord], variant: str, backend
         "parity": _parity(records, variant, backend, dice),
         "load_ms": lanes[0].load_ms,
         "first_call_ms": lanes[0].first_call_ms,
+        "kernel_share": lanes[-1].kernel_share,
         "notes": _notes(group, spec, variant),
     }
 
@@ -198,3 +202,19 @@ def gate_failure(cell: Cell, baseline: Cell) -> str | None:
     if mask_dice is not None and mask_dice < GATE:
         return f"its masks overlap {baseline.backend}'s with Dice {mask_dice:.4f}, below {GATE}"
     return None
+
+
+def allocator_notes(cells: Sequence[Cell]) -> list[str]:
+    """Backends that spent much of their time in the kernel: on Linux, memory given back and asked for again.
+
+    A speedup over such a backend is in part one over the C library's allocator, and a setting may win it more cheaply.
+    """
+    notes = []
+    for backend in dict.fromkeys(cell.backend for cell in cells):
+        share = max((cell.kernel_share or 0.0 for cell in cells if cell.backend == backend), default=0.0)
+        if share >= KERNEL_SHARE:
+            notes.append(
+                f"{backend} spent up to {share:.0%} of its CPU time in the kernel, most likely giving memory back and "
+                "asking for it again; see docs/method.md, The allocator, for a setting that avoids it"
+            )
+    return notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,11 +36,22 @@ class Lane:
     attestation: Mapping[str, Attested]
     load_ms: float
     first_call_ms: float | None = None
+    _user_s: float = 0.0
+    _kernel_s: float = 0.0
+
+    @property
+    def kernel_share(self) -> float | None:
+        """The share of this lane's CPU time that went to the kernel; None before there was any."""
+        total = self._user_s + self._kernel_s
+        return self._kernel_s / total if total else None
 
     def process(self, unit: Unit) -> Outcome:
         """Runs a unit, and keeps what the very first one took."""
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), os.times()
         outcome = self.pipeline.process(unit)
+        after = os.times()
+        self._user_s += after.user - cpu.user
+        self._kernel_s += after.system - cpu.system
         if self.first_call_ms is None:
             self.first_call_ms = 1e3 * (time.perf_counter() - started)
         return outcome

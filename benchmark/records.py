@@ -29,6 +29,7 @@ class LaneRecord(_Model):
         attestation: one entry a runner.
         load_ms: loading all runners.
         first_call_ms: the first unit after loading, before the warm-up.
+        kernel_share: of the CPU time so far, what the kernel took.
         failed: why the backend gave nothing; then everything else is empty.
     """
 
@@ -40,6 +41,7 @@ class LaneRecord(_Model):
     attestation: dict[str, Attested] = {}
     load_ms: float | None = None
     first_call_ms: float | None = None
+    kernel_share: float | None = None
     failed: str | None = None
 
 

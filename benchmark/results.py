@@ -99,6 +99,7 @@ class Cell(_Model):
     attestation: dict[str, Attested] = Field(default={}, description="one entry per runner: encoder, decoder, unet")
     load_ms: float | None = Field(default=None, description="loading all runners of the stage, in this process")
     first_call_ms: float | None = Field(default=None, description="the first unit after loading, before the warm-up")
+    kernel_share: float | None = Field(default=None, description="share of CPU time that the kernel took, 0 to 1")
     notes: list[str] = []
 
 

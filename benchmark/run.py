@@ -12,7 +12,7 @@ from typing import Protocol
 
 from benchmark import __version__
 from benchmark.artifacts import ensure_artifact
-from benchmark.collect import collect_cells
+from benchmark.collect import allocator_notes, collect_cells
 from benchmark.data.intensity import describe
 from benchmark.data.msd import CaseFiles
 from benchmark.data.volume import load_volume
@@ -80,6 +80,7 @@ class Run:
             self._results = self._empty_results(planned)
             stores = self._pseudolabel_all(planned)
             self._segment_all(planned, stores)
+            self._results.notes.extend(allocator_notes(self._results.cells))
             results = self._results.model_copy(update={"seconds": round(elapsed(), 1)})
         save_results(results, self.run_dir)
         return results

@@ -146,4 +146,5 @@ def _lane_record(
         attestation=dict(lane.attestation),
         load_ms=lane.load_ms,
         first_call_ms=lane.first_call_ms,
+        kernel_share=lane.kernel_share,
     )

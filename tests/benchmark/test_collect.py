@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.collect import attestation_mismatch, collect_cells
+from benchmark.collect import allocator_notes, attestation_mismatch, collect_cells
 from benchmark.data.intensity import CTWindow
 from benchmark.data.msd import CaseFiles, Task
 from benchmark.plan import Group, PlannedTask
@@ -285,3 +285,14 @@ def test_notes_warn_where_dice_is_no_evidence() -> None:
     assert ours.notes == ["one case is no evidence of accuracy"]
     ours, _, _ = collect([record("c1"), record("c2")], data={"root": "x", "tasks": ["T"], "slices": 4})
     assert ours.notes == ["Dice over at most 4 slices of each case"]
+
+
+def test_a_backend_that_lives_in_the_kernel_is_told_and_one_that_computes_is_not() -> None:
+    """Half of PyTorch's time on Linux can be page faults; a speedup over it must not pass for one of the backend."""
+
+    def of(backend: str, share: float | None) -> Cell:
+        names = {"task": "T", "model": "m", "prompt": "box", "device": "cpu", "precision": "fp32"}
+        return Cell(stage="pseudolabel", backend=backend, status="ok", kernel_share=share, **names)
+
+    (note,) = allocator_notes([of("pytorch", 0.44), of("onnxruntime", 0.01), of("onnxruntime", None)])
+    assert note.startswith("pytorch spent up to 44% of its CPU time in the kernel")
