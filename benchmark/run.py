@@ -17,7 +17,7 @@ from benchmark.data.intensity import describe
 from benchmark.data.msd import CaseFiles
 from benchmark.data.volume import load_volume
 from benchmark.errors import InputError
-from benchmark.files import write_text_atomically
+from benchmark.files import sha256_text, write_text_atomically
 from benchmark.measure.environment import environment
 from benchmark.measure.group import Work, measure_group
 from benchmark.plan import Group, PlannedTask, make_group, plan_tasks, threads_of
@@ -75,7 +75,7 @@ class Run:
             # A damaged or misdescribed task shows in its first case: before a model is loaded or exported.
             load_volume(task.task, task.cases[0])
         claim_run_dir(self.run_dir, self.spec)
-        with stopwatch(self.run_dir) as elapsed:
+        with stopwatch(self.run_dir, self.spec.model_dump_json()) as elapsed:
             self._environment = environment(threads_of(self.spec))
             self._results = self._empty_results(planned)
             stores = self._pseudolabel_all(planned)
@@ -232,11 +232,13 @@ def _task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
 
 
 @contextmanager
-def stopwatch(run_dir: Path) -> Iterator[Callable[[], float]]:
-    """Seconds spent on this run, those of its interrupted parts included."""
+def stopwatch(run_dir: Path, content: str) -> Iterator[Callable[[], float]]:
+    """Seconds spent on a run of this content in this folder, those of its interrupted parts included."""
     path = run_dir / ELAPSED_FILE
+    key = sha256_text(__version__, content)
     try:
-        before = float(path.read_text(encoding="utf-8"))
+        earlier, seconds = path.read_text(encoding="utf-8").split()
+        before = float(seconds) if earlier == key else 0.0
     except (OSError, ValueError):
         before = 0.0
     started = time.perf_counter()
@@ -247,4 +249,4 @@ def stopwatch(run_dir: Path) -> Iterator[Callable[[], float]]:
     try:
         yield elapsed
     finally:
-        write_text_atomically(path, f"{elapsed():.1f}\n")
+        write_text_atomically(path, f"{key} {elapsed():.1f}\n")

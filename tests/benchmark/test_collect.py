@@ -295,4 +295,4 @@ def test_a_backend_that_lives_in_the_kernel_is_told_and_one_that_computes_is_not
         return Cell(stage="pseudolabel", backend=backend, status="ok", kernel_share=share, **names)
 
     (note,) = allocator_notes([of("pytorch", 0.44), of("onnxruntime", 0.01), of("onnxruntime", None)])
-    assert note.startswith("pytorch spent up to 44% of its CPU time in the kernel")
+    assert note.startswith("Backend pytorch spent up to 44% of its CPU time in the kernel")
