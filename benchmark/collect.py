@@ -214,7 +214,7 @@ def allocator_notes(cells: Sequence[Cell]) -> list[str]:
         share = max((cell.kernel_share or 0.0 for cell in cells if cell.backend == backend), default=0.0)
         if share >= KERNEL_SHARE:
             notes.append(
-                f"Backend {backend} spent up to {share:.0%} of its CPU time in the kernel, most likely giving memory back and "
-                "asking for it again; see docs/method.md, The allocator, for a setting that avoids it"
+                f"Backend {backend} spent up to {share:.0%} of its CPU time in the kernel, most likely giving memory "
+                "back and asking for it again; see docs/method.md, The allocator, for a setting that avoids it"
             )
     return notes
