@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -206,3 +207,35 @@ def test_the_samples_of_the_specification_are_those_of_all_cases_together(bench:
     records = bench.measure()
     assert [record.repeats for record in records] == [4, 4, 4]
     assert bench.progress == pytest.approx(3)
+
+
+def test_memory_does_not_grow_with_the_number_of_cases(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole Decathlon task does not fit into memory; one case at a time does."""
+    label = np.zeros((48, 48, 40), dtype=np.uint8)
+    label[8:40, 8:40] = 1
+    image = np.random.default_rng(0).integers(-100, 200, label.shape).astype(np.int16)
+
+    def peak(count: int) -> int:
+        folder = make_task(f"Task{count:02d}", image=image, label=label, cases=tuple(f"c{n}" for n in range(count)))
+        spec = Spec.model_validate(
+            {
+                "name": "run",
+                "data": {"root": folder.parent, "tasks": [folder.name]},
+                "measure": {"warmup": 0, "pause_ms": 0, "threads": 1, "samples": 1},
+            }
+        )
+        (planned,) = plan_tasks(spec)
+        group = make_group(spec, "pseudolabel", planned, "m", ("box",), "cpu", "fp32", planned.cases, {})
+        made = Bench(tmp_path / f"run{count}", group, spec)
+        monkeypatch.setattr(measured, "open_lanes", made.open_lanes)
+        tracemalloc.start()
+        try:
+            made.measure()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)  # the first pass imports and caches
+    assert peak(8) <= 1.1 * peak(2)
