@@ -126,16 +126,22 @@ def train_on(source: Supervision, on_epochs: Callable[[float, float], None]) -> 
     name = f"{source.planned.name}-{source.labels}-{source.key[:10]}"
     checkpoint = source.run_dir / MODELS / f"{name}.pt"
     record = checkpoint.with_suffix(".json")
-    try:
-        training = Training.model_validate_json(record.read_text(encoding="utf-8"))
-        if checkpoint.is_file() and sha256_file(checkpoint) == training.checkpoint_sha256:
-            on_epochs(training.epochs, training.loss[-1])
-            return checkpoint, training
-    except (OSError, ValidationError):
-        pass  # not trained yet, or not to the end
+    finished = _finished(checkpoint, record)
+    if finished is not None:
+        on_epochs(finished.epochs, finished.loss[-1])
+        return checkpoint, finished
     training = _train(source, checkpoint, name, on_epochs)
     write_text_atomically(record, training.model_dump_json(indent=1))
     return checkpoint, training
+
+
+def _finished(checkpoint: Path, record: Path) -> Training | None:
+    """The record of a training that ended, if its checkpoint is still the one it wrote."""
+    try:
+        training = Training.model_validate_json(record.read_text(encoding="utf-8"))
+        return training if sha256_file(checkpoint) == training.checkpoint_sha256 else None
+    except (OSError, ValidationError):
+        return None
 
 
 def _train(source: Supervision, checkpoint: Path, name: str, on_epochs: Callable[[float, float], None]) -> Training:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 ROUNDS = 5
 
 
-def time_runner(benchmark: Any, backend: str, part: Any, folder: Path, feed: dict[str, np.ndarray]) -> None:
+def check_and_time(benchmark: Any, backend: str, part: Any, folder: Path, feed: dict[str, np.ndarray]) -> None:
     """Times one part and holds its outputs against their shapes, so that a broken runner cannot look fast."""
     source = module_source(part, folder)
     with make_runner(backend, source, Device("cpu")) as runner:
@@ -36,7 +36,7 @@ def time_runner(benchmark: Any, backend: str, part: Any, folder: Path, feed: dic
 @pytest.mark.parametrize("backend", sorted(BACKENDS))
 def test_litemedsam_encoder(benchmark: Any, backend: str, litemedsam: Any, encoder_folder: Path) -> None:
     image = np.random.default_rng(0).random((1, 3, 256, 256), dtype=np.float32)
-    time_runner(benchmark, backend, litemedsam.encoder, encoder_folder, {"image": image})
+    check_and_time(benchmark, backend, litemedsam.encoder, encoder_folder, {"image": image})
 
 
 @pytest.mark.parametrize("prompts", [1, 16])
@@ -53,7 +53,7 @@ def test_litemedsam_decoder(
         "has_mask_input": np.zeros(1, dtype=np.float32),
         "orig_im_size": np.array([512, 512], dtype=np.float32),
     }
-    time_runner(benchmark, backend, litemedsam.decoder, decoder_folder, feed)
+    check_and_time(benchmark, backend, litemedsam.decoder, decoder_folder, feed)
 
 
 @pytest.mark.parametrize("backend", sorted(BACKENDS))
@@ -67,4 +67,4 @@ def test_unet_batch_of_8(benchmark: Any, backend: str, tmp_path: Path) -> None:
     loaded = load_unet(tmp_path / "unet.pt")
     export_artifact(tmp_path / "artifact", "unet", loaded.checkpoint_sha256, (loaded.unet,), {})
     feed = {"image": np.random.default_rng(0).random((8, 1, 128, 128), dtype=np.float32)}
-    time_runner(benchmark, backend, loaded.unet, tmp_path / "artifact", feed)
+    check_and_time(benchmark, backend, loaded.unet, tmp_path / "artifact", feed)

@@ -75,9 +75,7 @@ class Bench:
         return sorted(path.name for path in (self.run_dir / "records" / self.group.folder).glob("*"))
 
 
-@pytest.fixture
-def bench(make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    folder = make_task(cases=CASES)
+def make_bench(folder: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     spec = Spec.model_validate(
         {
             "name": "run",
@@ -87,9 +85,15 @@ def bench(make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     (planned,) = plan_tasks(spec)
     group = make_group(spec, "pseudolabel", planned, "m", ("box",), "cpu", "fp32", planned.cases, {})
-    made = Bench(tmp_path / "run", group, spec)
+    made = Bench(run_dir, group, spec)
     monkeypatch.setattr(measured, "open_lanes", made.open_lanes)
     return made
+
+
+@pytest.fixture
+def bench(make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    folder = make_task(cases=CASES)
+    return make_bench(folder, tmp_path / "run", monkeypatch)
 
 
 def test_every_case_is_measured_in_order_and_recorded(bench: Bench) -> None:
@@ -219,17 +223,7 @@ def test_memory_does_not_grow_with_the_number_of_cases(
 
     def peak(count: int) -> int:
         folder = make_task(f"Task{count:02d}", image=image, label=label, cases=tuple(f"c{n}" for n in range(count)))
-        spec = Spec.model_validate(
-            {
-                "name": "run",
-                "data": {"root": folder.parent, "tasks": [folder.name]},
-                "measure": {"warmup": 0, "pause_ms": 0, "threads": 1, "samples": 1},
-            }
-        )
-        (planned,) = plan_tasks(spec)
-        group = make_group(spec, "pseudolabel", planned, "m", ("box",), "cpu", "fp32", planned.cases, {})
-        made = Bench(tmp_path / f"run{count}", group, spec)
-        monkeypatch.setattr(measured, "open_lanes", made.open_lanes)
+        made = make_bench(folder, tmp_path / f"run{count}", monkeypatch)
         tracemalloc.start()
         try:
             made.measure()
