@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from benchmark.measure.statistics import Speedup, paired_speedup, summarise
+from benchmark.measure.statistics import PAIRS_NEEDED, Speedup, paired_speedup, summarise
 from benchmark.metrics import EMPTY_REFERENCE, mean
 from benchmark.plan import Group
 from benchmark.records import CaseRecord, LaneRecord
@@ -211,7 +211,9 @@ def allocator_notes(cells: Sequence[Cell]) -> list[str]:
     """
     notes = []
     for backend in dict.fromkeys(cell.backend for cell in cells):
-        share = max((cell.kernel_share or 0.0 for cell in cells if cell.backend == backend), default=0.0)
+        # In a handful of passes the first touch of each page weighs too much.
+        warm = [c for c in cells if c.backend == backend and c.latency_ms and len(c.latency_ms.samples) >= PAIRS_NEEDED]
+        share = max((cell.kernel_share or 0.0 for cell in warm), default=0.0)
         if share >= KERNEL_SHARE:
             notes.append(
                 f"Backend {backend} spent up to {share:.0%} of its CPU time in the kernel, most likely giving memory "

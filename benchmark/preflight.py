@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import yaml
 
 from benchmark.errors import InputError
@@ -15,6 +19,7 @@ from exporters.unet import load_unet
 from runners.device import Device, cuda_absence
 
 SPEC_FILE = "spec.yaml"
+LOCK_FILE = ".running"
 
 
 def require_devices(spec: Spec) -> None:
@@ -42,6 +47,38 @@ def require_models(spec: Spec) -> None:
             raise InputError(f"sam.models: {name!r} is not known; choose from {', '.join(sorted(SAM_MODELS))}")
     for path in spec.unet.checkpoints if spec.unet else ():
         load_unet(path)
+
+
+def require_threads(spec: Spec) -> None:
+    """Refuses more threads than there are processors: libraries accept any number and then crawl.
+
+    Raises:
+        InputError: measure.threads is too high.
+    """
+    processors = os.cpu_count() or 1
+    if (spec.measure.threads or 1) > processors:
+        raise InputError(f"measure.threads: {spec.measure.threads} is more than this machine's {processors} processors")
+
+
+@contextmanager
+def sole_user(run_dir: Path) -> Iterator[None]:
+    """Keeps a second run out of the folder: it would write the same files and slow what the first one measures.
+
+    Raises:
+        InputError: another process is running in the folder.
+    """
+    lock = run_dir / LOCK_FILE
+    try:
+        holder = int(lock.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        holder = None
+    if holder is not None and holder != os.getpid() and psutil.pid_exists(holder):
+        raise InputError(f"--out {run_dir}: process {holder} is running in it; wait for it, or name another folder")
+    write_text_atomically(lock, str(os.getpid()))
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
 
 
 def claim_run_dir(run_dir: Path, spec: Spec) -> None:

@@ -21,7 +21,7 @@ from benchmark.files import sha256_text, write_text_atomically
 from benchmark.measure.environment import environment
 from benchmark.measure.group import Work, measure_group
 from benchmark.plan import Group, PlannedTask, make_group, plan_tasks, threads_of
-from benchmark.preflight import claim_run_dir, require_devices, require_models
+from benchmark.preflight import claim_run_dir, require_devices, require_models, require_threads, sole_user
 from benchmark.results import Environment, Results, Stage, TaskInfo, save_results
 from benchmark.spec import Spec
 from benchmark.stages import pseudolabel, segment
@@ -70,12 +70,13 @@ class Run:
         """
         require_devices(self.spec)
         require_models(self.spec)
+        require_threads(self.spec)
         planned = plan_tasks(self.spec)
         for task in planned:
             # A damaged or misdescribed task shows in its first case: before a model is loaded or exported.
             load_volume(task.task, task.cases[0])
         claim_run_dir(self.run_dir, self.spec)
-        with stopwatch(self.run_dir, self.spec.model_dump_json()) as elapsed:
+        with sole_user(self.run_dir), stopwatch(self.run_dir, self.spec.model_dump_json()) as elapsed:
             self._environment = environment(threads_of(self.spec))
             self._results = self._empty_results(planned)
             stores = self._pseudolabel_all(planned)
@@ -149,6 +150,12 @@ class Run:
                 f"UNet {variant}: segments {', '.join(unet.config.labels.values())}, none of which is a label of "
                 f"{planned.name} ({', '.join(planned.task.labels.values())}); take a checkpoint trained for this task"
             )
+        unknown = [name for value, name in planned.task.labels.items() if value not in labels]
+        if unknown:
+            absent = ", ".join(unknown)
+            self._results.notes.append(
+                f"{planned.name}: UNet {variant} does not know {absent}; its Dice leaves them out"
+            )
         parts = (unet.unet,)
         name = f"unet-2d-{planned.name}-{variant}"
         sources = self._artifact(name, unet.checkpoint_sha256, parts, unet.export)
@@ -216,6 +223,8 @@ def _task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
     notes = []
     if planned.same_case:
         notes.append("one case, trained and tested on: speed and parity are measured, accuracy is not")
+    if spec.unet is not None and spec.unet.checkpoints:
+        notes.append("UNet checkpoints are tested on every case used; whether they learned from them is not known here")
     if spec.data.slices is not None:
         notes.append(f"at most {spec.data.slices} labelled slices of each case")
     return TaskInfo(

@@ -36,7 +36,7 @@ class DataSpec(_Model):
     tasks: tuple[str, ...] = Field(min_length=1)
     cases: int | None = Field(default=None, ge=1, description="at most so many cases of each task, drawn by seed")
     slices: int | None = Field(default=None, ge=1, description="at most so many slices of each case, evenly spread")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     settings: dict[str, TaskSettings] = {}
 
     @field_validator("tasks")

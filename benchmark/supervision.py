@@ -156,7 +156,7 @@ def _train(source: Supervision, checkpoint: Path, name: str, on_epochs: Callable
     cases = [write_training_case(scratch, f.case, *source.slices(f)) for f in source.planned.train]
     slices = sum(len(np.load(case.image, mmap_mode="r")) for case in cases)
     if slices == 0:
-        raise InputError(f"{source.planned.task.folder}: no training case has a labelled slice; set data.slices: null")
+        raise InputError(f"{source.planned.task.folder}: no training case has a label; add cases or change data.seed")
     config = UNetConfig(
         labels=dict(source.planned.task.labels),
         patch=settings.patch,

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import logging
-import os
 import shutil
 import time
 import warnings
@@ -109,9 +108,12 @@ def export_artifact(
         ExportError: the exporter fails, or an output differs from PyTorch's by more than the part's tolerance.
     """
     _refuse_foreign_folder(out_dir)
-    temporary = out_dir.with_name(f".{os.getpid()}.{out_dir.name}")
+    temporary = out_dir.with_name(f".{out_dir.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise ExportError(f"{out_dir}: cannot be made ({error.strerror}); name another folder") from None
     try:
         files = {part.name: _export_part(part, temporary) for part in parts}
         manifest = Manifest(

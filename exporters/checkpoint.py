@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ def load_checkpoint(path: Path) -> Any:
     if not path.is_file():
         raise ExportError(f"{path}: no such checkpoint file")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the refusal below says it better
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ExportError(
             f"{path}: refused, it is no checkpoint or holds more than weights (pickled code); save a plain state dict"

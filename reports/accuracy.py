@@ -39,7 +39,7 @@ def dice_table(view: View) -> Table:
         title="Dice per label",
         columns=(*place_columns(view), *keys("label"), *(Column(variant) for variant in view.variants)),
         rows=tuple(rows),
-        about="Against the reference labels over whole volumes: the mean over cases, and the range of several.",
+        about="Against the reference labels over the slices used: the mean over cases, and the range of several.",
     )
 
 

@@ -149,7 +149,7 @@ def latency_table(view: View) -> Table:
         rows=tuple(_latency_row(view, cell) for cell in view.results.cells),
         about=(
             "Milliseconds of one unit of work, end to end. A percentile stands only where the samples support it."
-            " Loading and the first call are not part of the other columns."
+            " Loading is not part of the other columns, nor is the first call where there was a warm-up."
         ),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 import yaml
 
 from benchmark import __version__, cli
+from benchmark.errors import InputError
+from benchmark.preflight import LOCK_FILE, sole_user
 from runners.device import cuda_absence
 
 LABEL = (np.arange(120).reshape(4, 5, 6) % 3).astype(np.uint8)
@@ -157,6 +160,29 @@ def test_somebody_elses_folder_is_not_written_to(sambench, spec, make_task, tmp_
     assert [path.name for path in other.iterdir()] == ["chapter1.tex"]
     assert_mistake(sambench("export", "sam", "--out", other), "thesis", "not empty")
     assert_mistake(sambench("run", spec(), "--out", other / "chapter1.tex"), "is a file")
+
+
+def test_a_folder_that_cannot_be_made_is_named(sambench, tmp_path):
+    """A file where the folder's parent should be; a traceback of mkdir tells a user nothing."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    assert_mistake(sambench("export", "sam", "--out", tmp_path / "file" / "artifact"), "artifact", "another folder")
+
+
+def test_numbers_no_machine_has_are_refused_before_they_hang(sambench, spec, make_task):
+    make_task()
+    assert_mistake(sambench("run", spec(measure={"threads": 100_000})), "measure.threads", "processors")
+    assert_mistake(sambench("run", spec(), "--set", "data.seed=-1"), "data.seed")
+
+
+def test_a_second_run_stays_out_of_a_folder_in_use(tmp_path):
+    """Two runs at once would each be timed against the other."""
+    (tmp_path / LOCK_FILE).write_text(str(os.getppid()), encoding="utf-8")
+    with pytest.raises(InputError, match="is running in it"), sole_user(tmp_path):
+        pass
+    (tmp_path / LOCK_FILE).write_text("999999999", encoding="utf-8")
+    with sole_user(tmp_path):
+        assert (tmp_path / LOCK_FILE).read_text(encoding="utf-8") == str(os.getpid()), "a dead run's lock is taken over"
+    assert not (tmp_path / LOCK_FILE).exists()
 
 
 def test_an_unknown_model_and_a_missing_checkpoint_are_named(sambench, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from benchmark.collect import allocator_notes, attestation_mismatch, collect_cells
 from benchmark.data.intensity import CTWindow
 from benchmark.data.msd import CaseFiles, Task
+from benchmark.measure.statistics import summarise
 from benchmark.plan import Group, PlannedTask
 from benchmark.records import CaseRecord, LaneRecord
 from benchmark.results import Attested, Cell, Comparison
@@ -292,7 +293,8 @@ def test_a_backend_that_lives_in_the_kernel_is_told_and_one_that_computes_is_not
 
     def of(backend: str, share: float | None) -> Cell:
         names = {"task": "T", "model": "m", "prompt": "box", "device": "cpu", "precision": "fp32"}
-        return Cell(stage="pseudolabel", backend=backend, status="ok", kernel_share=share, **names)
+        samples = summarise([1.0] * PAIRS)
+        return Cell(stage="pseudolabel", backend=backend, status="ok", kernel_share=share, latency_ms=samples, **names)
 
     (note,) = allocator_notes([of("pytorch", 0.44), of("onnxruntime", 0.01), of("onnxruntime", None)])
     assert note.startswith("Backend pytorch spent up to 44% of its CPU time in the kernel")
