@@ -15,7 +15,7 @@ from scipy import ndimage
 
 Mask = NDArray[np.bool_]
 
-POSITIVE, BOX_CORNER, BOX_OPPOSITE, PADDING = 1, 2, 3, -1
+NEGATIVE, POSITIVE, BOX_CORNER, BOX_OPPOSITE, PADDING = 0, 1, 2, 3, -1
 """SAM's point labels (segment-anything, `prompt_encoder.py`)."""
 
 

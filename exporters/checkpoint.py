@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from exporters.base import ExportError
+from exporters.manifest import ExportError
 
 
 def load_checkpoint(path: Path) -> Any:
@@ -34,17 +34,41 @@ def load_checkpoint(path: Path) -> Any:
         ) from None
 
 
-def load_state(module: Any, state: Any, path: Path) -> None:
+WRAPPERS = ("model", "state_dict", "model_state_dict")
+"""Where training scripts put the state dict in a larger dictionary; MedSAM's use `model`."""
+
+
+def load_state(module: Any, state: Any, path: Path, unused: tuple[str, ...] = ()) -> None:
     """Puts a state dict into a module, every tensor in its place.
 
+    Args:
+        module: a `torch.nn.Module`.
+        state: the state dict, bare or as training scripts wrap it; a `module.` of data-parallel training is dropped.
+        path: where it is from, for errors.
+        unused: beginnings of names that have no place in the module.
+
     Raises:
-        ExportError: names or shapes do not fit.
+        ExportError: names or shapes do not fit, or a weight is not finite.
     """
+    state = _unwrapped(state)
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise ExportError(f"{path}: holds no state dict; save the model's `state_dict()`")
+    if state and all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    state = {name: value for name, value in state.items() if not name.startswith(unused or "\0")}
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]]
         detail = (lines or [str(error)])[0][:160]
         raise ExportError(f"{path}: the weights are of another model: {detail}") from None
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ExportError(f"{path}: {name} holds NaN or infinity; get the checkpoint again or train it anew")
+
+
+def _unwrapped(state: Any) -> Any:
+    for key in WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            return state[key]
+    return state

@@ -13,6 +13,8 @@ from torch.nn import functional
 from benchmark.data.slices import Slice
 from benchmark.prompts import BOX_CORNER, BOX_OPPOSITE, STRATEGIES, Prompt
 from benchmark.stages.base import Labels, Outcome, PhaseClock, Unit, require_finite
+from exporters.parity import MASKS_OF, Fit, masks_on_slice
+from exporters.sam import Normalisation, SamModel
 from runners.base import Runner, Value
 
 EMBEDDING_STRIDE = 4
@@ -26,14 +28,27 @@ class SamInput:
     Attributes:
         image_size: S, the side of the padded square.
         grid: side of the embedding grid.
-        normalisation: `minmax` scales each slice to [0, 1].
+        normalisation: `minmax` scales each slice to [0, 1], `imagenet` uses SAM's mean and deviation.
+        fit: `pad` scales the long side to S and pads the other, `stretch` scales both to S.
         half_turn: it was trained on slices rotated by 180° from radiological display, so it is shown them that way.
     """
 
     image_size: int
     grid: int
-    normalisation: str
+    normalisation: Normalisation
     half_turn: bool
+    fit: Fit = "pad"
+
+    @classmethod
+    def of(cls, model: SamModel) -> SamInput:
+        """The input of a registered variant."""
+        return cls(model.image_size, model.grid, model.normalisation, model.half_turn, model.fit)
+
+    def content(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Height and width that a slice of this shape has within the square."""
+        if self.fit == "stretch":
+            return self.image_size, self.image_size
+        return resized(shape[0], shape[1], self.image_size)
 
 
 def units(
@@ -73,19 +88,29 @@ def preprocess(image: NDArray[np.float32], sam: SamInput) -> NDArray[np.float32]
     Returns:
         [1, 3, S, S].
     """
-    if sam.normalisation != "minmax":
-        raise ValueError(f"unknown normalisation {sam.normalisation!r}")
-    size = resized(image.shape[0], image.shape[1], sam.image_size)
+    size = sam.content((image.shape[0], image.shape[1]))
     tensor = torch.from_numpy(image)[None, None]
     if sam.half_turn:
         tensor = tensor.flip(2, 3)
     small = functional.interpolate(tensor, size, mode="bilinear", align_corners=False, antialias=True)
-    low, high = small.min(), small.max()
-    # MedSAM's own preprocessing divides by at least 1e-8, so that a constant slice becomes zeros.
-    small = (small - low) / (high - low).clamp(min=1e-8)
-    padded = functional.pad(small, (0, sam.image_size - size[1], 0, sam.image_size - size[0]))
-    result: NDArray[np.float32] = padded.expand(1, 3, -1, -1).contiguous().numpy()
+    normalised = _normalise(small, sam.normalisation).expand(1, 3, -1, -1)
+    padded = functional.pad(normalised, (0, sam.image_size - size[1], 0, sam.image_size - size[0]))
+    result: NDArray[np.float32] = padded.contiguous().numpy()
     return result
+
+
+PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""Of SAM's training images, per channel, 0–255 (segment-anything, `build_sam.py`)."""
+
+
+def _normalise(image: torch.Tensor, how: Normalisation) -> torch.Tensor:
+    """[1, 1, H, W] in 0–255 → what the encoder was trained on; `imagenet` gives three channels."""
+    if how == "imagenet":
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+        return (image - mean) / std
+    low, high = image.min(), image.max()
+    # MedSAM's own preprocessing divides by at least 1e-8, so that a constant slice becomes zeros.
+    return (image - low) / (high - low).clamp(min=1e-8)
 
 
 def decoder_inputs(
@@ -97,7 +122,7 @@ def decoder_inputs(
     half pixel.
     """
     count = len(prompts)
-    height, width = resized(shape[0], shape[1], sam.image_size)
+    height, width = sam.content(shape)
     if sam.half_turn:
         prompts = [half_turn(prompt, shape) for prompt in prompts]
     scale = np.array([width / shape[1], height / shape[0]], dtype=np.float32)
@@ -108,7 +133,8 @@ def decoder_inputs(
         "point_labels": np.stack([prompt.labels for prompt in prompts]),
         "mask_input": np.zeros((count, 1, low, low), dtype=np.float32),
         "has_mask_input": np.zeros(1, dtype=np.float32),
-        "orig_im_size": np.array(shape, dtype=np.float32),
+        # Of a stretched slice the decoder's own masks are not used (`masks_on_slice`), so they may be small.
+        "orig_im_size": np.array(shape if sam.fit == "pad" else (low, low), dtype=np.float32),
     }
 
 
@@ -162,8 +188,9 @@ class PseudolabelPipeline:
             with clock("preprocess"):
                 inputs = decoder_inputs(list(prompts.values()), piece.label.shape, embeddings, self.sam)
             with clock("decode"):
-                logits = self.decoder.run(inputs)["masks"].numpy()
+                masks = self.decoder.run(inputs)[MASKS_OF[self.sam.fit]].numpy()
             with clock("postprocess"):
+                logits = masks_on_slice({MASKS_OF[self.sam.fit]: masks}, piece.label.shape, self.sam.fit)
                 require_finite(logits)
                 labels[strategy] = self._as_displayed(label_map(logits[:, 0], list(prompts)))[None]
             clock.ms["preprocess"] += shared.ms["preprocess"]

@@ -1,0 +1,203 @@
+"""What an artifact is: its manifest, the hashes that protect it, and the check that nothing in it points elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MANIFEST_FILE = "manifest.json"
+
+Gate = Literal["pass", "fail"]
+
+
+class ExportError(Exception):
+    """A module cannot be exported, or its export does not compute what PyTorch computes."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TensorSpec(BaseModel):
+    """One named input or output. A dimension is a size, or the name of a dynamic one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    dims: tuple[int | str, ...]
+    dtype: str = "float32"
+
+
+class Weights(BaseModel):
+    """Where a module's weights came from.
+
+    Attributes:
+        source: a `checkpoint` that was named, the download `cache`, the model's own `package`, or `random`.
+        file: the checkpoint's file name.
+        sha256: of the checkpoint file.
+        published: whether that is the file that the model's authors publish; None where no hash of it is known.
+        seed: of random weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Literal["checkpoint", "cache", "package", "random"]
+    file: str | None = None
+    sha256: str | None = None
+    published: bool | None = None
+    seed: int | None = None
+
+    @property
+    def random(self) -> bool:
+        """Whether they are random: good for latency, worthless for accuracy."""
+        return self.source == "random"
+
+    @property
+    def key(self) -> str:
+        """Changes with the weights."""
+        return self.sha256 or f"random weights, seed {self.seed}"
+
+
+RANDOM_WEIGHTS = "random weights: latency alone means something, accuracy does not"
+"""Why there is no accuracy where `Weights.random`."""
+
+
+class ExternalFile(_Model):
+    """A file of weights beside an ONNX file that is too large to hold them."""
+
+    file: str
+    sha256: str
+    bytes: int
+
+
+class FileEntry(_Model):
+    """One ONNX file of an artifact, as it was when it was verified."""
+
+    file: str
+    sha256: str
+    bytes: int = Field(description="of the ONNX file and its external data together")
+    external: list[ExternalFile] = []
+    precision: str = Field(default="fp32", description="of this file; a part of an int8 artifact may stay in fp32")
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    nodes: dict[str, int] = Field(description="how often each operator stands in the graph")
+    parameters: int = Field(description="of the PyTorch module")
+    flops: int | None = Field(description="of one call with `flops_shapes`, a multiply-add counted as two")
+    flops_shapes: dict[str, tuple[int, ...]]
+    max_abs_error: dict[str, float | None] = Field(description="per output, against PyTorch's; null: NaN or infinity")
+    tolerance: dict[str, float] | None = Field(description="per output; null for a reduced precision, which is gated")
+    export_seconds: float
+
+
+class KindParity(_Model):
+    """One kind of prompt: the artifact against PyTorch's fp32, each with its own encoder, over all samples."""
+
+    prompts: int
+    low_res_max_error: float | None = Field(description="largest difference of low-resolution logits; null: not finite")
+    mask_dice: float = Field(description="mean Dice between the two sides' masks")
+    pixels_differing: float = Field(description="share of all mask pixels on which the two sides differ")
+    dice: float | None = Field(description="the artifact's mean Dice against the labels")
+    dice_pytorch: float | None = Field(description="PyTorch's")
+    reason: str | None = Field(default=None, description="why there is no Dice against labels")
+    gate: Gate
+    gate_reason: str | None = None
+
+
+class Ladder(_Model):
+    """The parity ladder: from the embedding to the logits to the mask to Dice."""
+
+    samples: list[str] = Field(description="the slices it was measured on")
+    embedding_cosine: float | None = Field(description="smallest between the two sides' embeddings; null: not finite")
+    embedding_max_error: float | None
+    kinds: dict[str, KindParity]
+    gate: Gate = Field(description="of all the kinds of prompt that the model was trained on")
+    gate_reason: str | None = None
+
+
+class Manifest(_Model):
+    """What an artifact is and how it was made."""
+
+    model: str
+    weights: Weights
+    opset: int
+    precision: str
+    precision_notes: list[str] = []
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    files: dict[str, FileEntry]
+    parity: Ladder | None = None
+    gate: Gate | None = Field(default=None, description="whether enough of PyTorch's Dice is kept; null: not measured")
+    gate_reason: str | None = None
+    export_seconds: float = Field(description="all of it, verification included")
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Reads an artifact's manifest, checks its files' hashes and that no file lies outside the folder.
+
+    Raises:
+        ExportError: there is none, it is damaged, or a file changed since it was verified.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or pydantic's ValidationError
+        raise ExportError(f"{path}: no readable manifest ({type(error).__name__}); export the model again") from None
+    for entry in manifest.files.values():
+        for name, sha256 in [(entry.file, entry.sha256), *((part.file, part.sha256) for part in entry.external)]:
+            file = folder / require_plain_name(name, path)
+            if file.is_symlink() or not file.is_file() or sha256_file(file) != sha256:
+                raise ExportError(f"{file}: missing or changed since it was verified; export the model again")
+        require_external_inside(folder / entry.file, [part.file for part in entry.external])
+    return manifest
+
+
+def require_plain_name(name: str, source: Path) -> str:
+    """Refuses a file name that could lead out of the artifact's folder.
+
+    Raises:
+        ExportError: it is absolute, has a folder in it, or is `..`.
+    """
+    if not name or name in {".", ".."} or "\\" in name or ":" in name or PurePosixPath(name).name != name:
+        raise ExportError(f"{source}: names the file {name!r}, which is not inside the artifact's folder; refused")
+    return name
+
+
+def external_locations(onnx_path: Path) -> list[str]:
+    """The files that a graph takes weights from, as it names them."""
+    import onnx
+    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+
+    model = onnx.load(str(onnx_path), load_external_data=False)
+    found = (
+        entry.value
+        for tensor in _get_all_tensors(model)
+        if uses_external_data(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    )
+    return list(dict.fromkeys(found))
+
+
+def require_external_inside(onnx_path: Path, listed: list[str]) -> None:
+    """Refuses a graph that takes weights from a file which the manifest does not list.
+
+    ONNX Runtime opens whatever path a graph names: a foreign artifact could name any file of the machine.
+
+    Raises:
+        ExportError: it does.
+    """
+    for location in external_locations(onnx_path):
+        if require_plain_name(location, onnx_path) not in listed:
+            raise ExportError(f"{onnx_path}: takes weights from {location!r}, which its manifest does not list; refused")
+
+
+def sha256_file(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
