@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 export_app = typer.Typer(help="Export a model to ONNX, checked against PyTorch.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
+fetch_app = typer.Typer(help="Download what others published, checked against its checksum.", no_args_is_help=True)
+app.add_typer(fetch_app, name="fetch")
 
 MISTAKE = 2
 INTERRUPTED = 130
@@ -152,6 +154,35 @@ def export_unet(
     with _console().status("exporting the UNet and holding it against PyTorch"):
         manifest = load_unet(checkpoint).export(out)
     _print_manifest(out, manifest)
+
+
+@fetch_app.command("sam")
+def fetch_sam(
+    model: Annotated[str, typer.Argument(help="The SAM variant, such as vit_b.", show_default=False)],
+) -> None:
+    """Download a SAM's published checkpoint into the cache ($SAMBENCH_CACHE) and print its path."""
+    from benchmark.console import download_bar
+    from benchmark.errors import InputError
+    from exporters.fetch import PUBLISHED, fetch
+    from exporters.sam import SAM_MODELS
+
+    known = sorted({*PUBLISHED, *SAM_MODELS})
+    if model not in known:
+        raise InputError(f"fetch sam: {model!r} is not known; choose from {', '.join(known)}")
+    licence = (
+        f"licence of the weights: {SAM_MODELS[model].licence}" if model in SAM_MODELS else "licence: see its source"
+    )
+    if model not in PUBLISHED:
+        typer.echo(f"{model}: nothing needs to be downloaded, its weights come with a package ({licence})")
+        return
+    try:
+        with download_bar(PUBLISHED[model].file) as on_progress:
+            path = fetch(PUBLISHED[model], on_progress)
+    except KeyboardInterrupt:
+        _complain("interrupted; nothing half-written is kept, run the same command again")
+        raise SystemExit(INTERRUPTED) from None
+    typer.echo(f"{model}: {path.stat().st_size / 1e6:.1f} MB, {licence}", err=True)
+    typer.echo(path)  # alone on stdout, for --checkpoint "$(sambench fetch sam MODEL)"
 
 
 def _print_manifest(out: Path, manifest: object) -> None:
