@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benchmark.files import sha256_text
 from benchmark.lanes import module_source
-from exporters.base import OPSET, Exportable, ExportError, Manifest, load_manifest
+from exporters.base import OPSET, Exportable
+from exporters.manifest import ExportError, Manifest, load_manifest
 from runners.base import ModuleSource
 
 ARTIFACTS = "artifacts"

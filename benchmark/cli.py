@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark import __version__
+from benchmark.cli_artifacts import export_app, fetch_app
+from benchmark.console import INTERRUPTED, MISTAKE, complain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,13 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-export_app = typer.Typer(help="Export a model to ONNX, checked against PyTorch.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
-fetch_app = typer.Typer(help="Download what others published, checked against its checksum.", no_args_is_help=True)
 app.add_typer(fetch_app, name="fetch")
-
-MISTAKE = 2
-INTERRUPTED = 130
 
 
 class Format(str, Enum):
@@ -50,21 +47,16 @@ def main() -> None:
     except Exception as error:  # only to find out whose mistake it is; anything unknown is raised again
         if not _is_users_mistake(error):
             raise
-        _complain(str(error))
+        complain(str(error))
         sys.exit(MISTAKE)
 
 
 def _is_users_mistake(error: Exception) -> bool:
     from benchmark.errors import InputError
-    from exporters.base import ExportError
+    from exporters.manifest import ExportError
     from runners.base import RunnerError
 
     return isinstance(error, (InputError, ExportError, RunnerError))
-
-
-def _complain(message: str) -> None:
-    typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    typer.echo(message, err=True)
 
 
 def _show_version(value: bool) -> None:
@@ -129,80 +121,6 @@ def report(
     _publish(load_results(run_dir), run_dir, format_ or list(Format))
 
 
-@export_app.command("sam")
-def export_sam(
-    out: Annotated[Path, typer.Option(help="Folder for encoder.onnx, decoder.onnx and manifest.json.")],
-    model: Annotated[str, typer.Option(help="The SAM variant: litemedsam.")] = "litemedsam",
-    checkpoint: Annotated[Path | None, typer.Option(help="Weights; by default the variant's own.")] = None,
-) -> None:
-    """Export a SAM's encoder and decoder."""
-    from exporters.sam import load_sam
-
-    with _console().status(f"exporting {model} and holding it against PyTorch"):
-        manifest = load_sam(model, checkpoint).export(out)
-    _print_manifest(out, manifest)
-
-
-@export_app.command("unet")
-def export_unet(
-    out: Annotated[Path, typer.Option(help="Folder for unet.onnx and manifest.json.")],
-    checkpoint: Annotated[Path, typer.Option(help="A UNet that sambench trained: RUN_DIR/models/*.pt.")],
-) -> None:
-    """Export a trained UNet."""
-    from exporters.unet import load_unet
-
-    with _console().status("exporting the UNet and holding it against PyTorch"):
-        manifest = load_unet(checkpoint).export(out)
-    _print_manifest(out, manifest)
-
-
-@fetch_app.command("sam")
-def fetch_sam(
-    model: Annotated[str, typer.Argument(help="The SAM variant, such as vit_b.", show_default=False)],
-) -> None:
-    """Download a SAM's published checkpoint into the cache ($SAMBENCH_CACHE) and print its path."""
-    from benchmark.console import download_bar
-    from benchmark.errors import InputError
-    from exporters.fetch import PUBLISHED, fetch
-    from exporters.sam import SAM_MODELS
-
-    known = sorted({*PUBLISHED, *SAM_MODELS})
-    if model not in known:
-        raise InputError(f"fetch sam: {model!r} is not known; choose from {', '.join(known)}")
-    licence = (
-        f"licence of the weights: {SAM_MODELS[model].licence}" if model in SAM_MODELS else "licence: see its source"
-    )
-    if model not in PUBLISHED:
-        typer.echo(f"{model}: nothing needs to be downloaded, its weights come with a package ({licence})")
-        return
-    try:
-        with download_bar(PUBLISHED[model].file) as on_progress:
-            path = fetch(PUBLISHED[model], on_progress)
-    except KeyboardInterrupt:
-        _complain("interrupted; nothing half-written is kept, run the same command again")
-        raise SystemExit(INTERRUPTED) from None
-    typer.echo(f"{model}: {path.stat().st_size / 1e6:.1f} MB, {licence}", err=True)
-    typer.echo(path)  # alone on stdout, for --checkpoint "$(sambench fetch sam MODEL)"
-
-
-def _print_manifest(out: Path, manifest: object) -> None:
-    from rich.table import Table
-
-    from exporters.base import Manifest
-
-    if not isinstance(manifest, Manifest):
-        raise TypeError(f"no manifest: {manifest!r}")
-    table = Table(title=f"{manifest.model}, opset {manifest.opset}, {manifest.precision}")
-    for column in ("file", "MB", "nodes", "output", "max error", "allowed"):
-        table.add_column(column, justify="left" if column in {"file", "output"} else "right")
-    for entry in manifest.files.values():
-        for name, error in entry.max_abs_error.items():
-            size, nodes = f"{entry.bytes / 1e6:.1f}", str(sum(entry.nodes.values()))
-            table.add_row(entry.file, size, nodes, name, f"{error:.1e}", f"{entry.tolerance[name]:.0e}")
-    _console().print(table)
-    typer.echo(f"written to {out}")
-
-
 def _console() -> Console:
     from rich.console import Console
 
@@ -244,7 +162,7 @@ def _progress() -> Iterator[_Bars]:
             yield progress
     # Here and not in `main`, because click turns it into its own "Aborted!" on the way there.
     except KeyboardInterrupt:
-        _complain("interrupted; what is finished is kept, run the same command again to go on")
+        complain("interrupted; what is finished is kept, run the same command again to go on")
         raise SystemExit(INTERRUPTED) from None
 
 

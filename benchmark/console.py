@@ -1,9 +1,48 @@
-"""What a download shows: a bar on a terminal, one line in a log."""
+"""What long work shows: a spinner or a bar on a terminal, plain lines in a log; and how a mistake is told."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import typer
+
+MISTAKE = 2
+INTERRUPTED = 130
+
+
+def complain(message: str) -> None:
+    """An error, in one sentence, on stderr."""
+    typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+    typer.echo(message, err=True)
+
+
+@contextmanager
+def steps(title: str) -> Iterator[Callable[[str], None]]:
+    """Shows which step of some work without a known length is under way.
+
+    Yields:
+        To be called at each step's start.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda step: typer.echo(f"{title}: {step}", err=True)
+        return
+    with console.status(title) as status:
+        yield lambda step: status.update(f"{title}: {step}")
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C ends with a sentence, where nothing half-written is kept."""
+    try:
+        yield
+    # Here and not in `main`, because click turns it into its own "Aborted!" on the way there.
+    except KeyboardInterrupt:
+        complain("interrupted; nothing half-written is kept, run the same command again")
+        raise SystemExit(INTERRUPTED) from None
 
 
 @contextmanager
@@ -34,8 +73,6 @@ def download_bar(file: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 def _one_line(file: str) -> Callable[[int, int | None], None]:
-    import typer
-
     said = False
 
     def say_once(done: int, total: int | None) -> None:

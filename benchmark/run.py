@@ -26,7 +26,8 @@ from benchmark.results import Environment, Results, Stage, TaskInfo, save_result
 from benchmark.spec import Spec
 from benchmark.stages import pseudolabel, segment
 from benchmark.supervision import LabelStore, Supervision, train_on
-from exporters.base import Exportable, Manifest
+from exporters.base import Exportable
+from exporters.manifest import Manifest
 from exporters.sam import LoadedSam, load_sam
 from exporters.unet import LoadedUNet, load_unet
 from runners.base import ModuleSource
@@ -91,7 +92,7 @@ class Run:
         stores: dict[str, LabelStore] = {}
         for name in self.spec.sam.models if self.spec.sam else ():
             sam = load_sam(name)
-            sources = self._artifact(name, sam.checkpoint_sha256, (sam.encoder, sam.decoder), sam.export)
+            sources = self._artifact(name, sam.weights.key, (sam.encoder, sam.decoder), sam.export)
             for task in planned:
                 for device, precision in self._placements():
                     store = self._pseudolabel(task, sam, sources, device, precision)
@@ -105,8 +106,8 @@ class Run:
         if settings is None:
             raise ValueError("the pseudo-label stage needs spec.sam")
         model = sam.model
-        sam_input = pseudolabel.SamInput(model.image_size, model.grid, model.normalisation, model.half_turn)
-        content = {"checkpoint": sam.checkpoint_sha256, "min_pixels": settings.min_pixels}
+        sam_input = pseudolabel.SamInput.of(model)
+        content = {"checkpoint": sam.weights.key, "min_pixels": settings.min_pixels}
         group = self._group(
             "pseudolabel", planned, model.name, settings.prompts, device, precision, planned.cases, content
         )
@@ -158,9 +159,9 @@ class Run:
             )
         parts = (unet.unet,)
         name = f"unet-2d-{planned.name}-{variant}"
-        sources = self._artifact(name, unet.checkpoint_sha256, parts, unet.export)
+        sources = self._artifact(name, unet.weights.key, parts, unet.export)
         for device, precision in self._placements():
-            content = {"checkpoint": unet.checkpoint_sha256, "windows": str(windows), "labels": labels}
+            content = {"checkpoint": unet.weights.key, "windows": str(windows), "labels": labels}
             group = self._group("segment", planned, "unet-2d", (variant,), device, precision, planned.test, content)
             work = Work(
                 sources=sources,

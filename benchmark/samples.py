@@ -27,18 +27,17 @@ MIN_PIXELS = 20
 """Smaller specks say nothing about parity."""
 
 
-def task_samples(folder: Path, model: SamModel, count: int = SLICES) -> list[Sample]:
+def task_samples(task: Task, model: SamModel, count: int = SLICES) -> list[Sample]:
     """Samples from the labelled slices of a task's first cases, evenly spread.
 
     Args:
-        folder: of the task, in MSD layout.
+        task: opened.
         model: whose input they become.
         count: how many slices at most.
 
     Raises:
-        InputError: the task is damaged or no slice has a label of at least `MIN_PIXELS`.
+        InputError: a case is damaged or no slice has a label of at least `MIN_PIXELS`.
     """
-    task = open_task(folder)
     samples: list[Sample] = []
     for piece in _labelled(task, count):
         masks = [piece.label == value for value in task.labels]
@@ -46,7 +45,7 @@ def task_samples(folder: Path, model: SamModel, count: int = SLICES) -> list[Sam
         if masks:
             samples.append(_sample(f"{task.name} {piece.case} slice {piece.index}", piece, masks, model))
     if not samples:
-        raise InputError(f"{folder}: no slice has a label of {MIN_PIXELS} pixels or more; name another task")
+        raise InputError(f"{task.folder}: no slice has a label of {MIN_PIXELS} pixels or more; name another task")
     return samples
 
 
@@ -54,7 +53,7 @@ def phantom_samples(model: SamModel, count: int = SLICES) -> list[Sample]:
     """Samples from a phantom case, where no task is given."""
     with tempfile.TemporaryDirectory() as folder:
         task = write_phantom(Path(folder), PhantomSpec(cases=1, size=128, slices=8))
-        return task_samples(task, model, count)
+        return task_samples(open_task(task), model, count)
 
 
 def _labelled(task: Task, count: int) -> Iterator[Slice]:
@@ -95,7 +94,7 @@ def _join(first: Prompt, second: Prompt) -> Prompt:
 
 
 def _negative(mask: Mask) -> Prompt:
-    """A click just outside the object, in the middle of the nearest background voxel, and the padding of a bare point."""
+    """A click just outside the object, about 3 voxels from it, and the padding that a prompt without a box has."""
     distance: NDArray[np.float64] = ndimage.distance_transform_edt(~mask)
     distance[mask] = np.inf
     row, column = np.unravel_index(int(np.argmin(np.abs(distance - 3))), mask.shape)

@@ -21,7 +21,7 @@ from benchmark.measure.case import Predictions
 from benchmark.plan import Group, PlannedTask, chosen_slices, fingerprint
 from benchmark.results import Training
 from benchmark.spec import REFERENCE_BACKEND, REFERENCE_LABELS, Spec
-from exporters.base import sha256_file
+from exporters.manifest import sha256_file
 from exporters.unet import UNetConfig
 
 PSEUDOLABELS = "pseudolabels"

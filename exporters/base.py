@@ -151,7 +151,9 @@ def _folder_in_one_step(out_dir: Path) -> Iterator[Path]:
             shutil.rmtree(out_dir)
         temporary.replace(out_dir)
     except OSError as error:
-        raise ExportError(f"{out_dir}: cannot be written ({error.strerror}); make room or name another folder") from None
+        raise ExportError(
+            f"{out_dir}: cannot be written ({error.strerror}); make room or name another folder"
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pooch
 import requests
 
-from exporters.base import ExportError
+from exporters.manifest import ExportError
 
 CACHE_VARIABLE = "SAMBENCH_CACHE"
 
@@ -234,3 +234,17 @@ def _not_written(error: OSError, published: Published, path: Path) -> str:
         f"{published.url}: {published.file} cannot be kept at {path} ({reason}); set {CACHE_VARIABLE} to a folder you "
         "can write to, or download it elsewhere and give it with --checkpoint FILE"
     )
+
+
+def is_published(path: Path, sha256: str, published: Published) -> bool:
+    """Whether a file is the published checkpoint.
+
+    Args:
+        path: the file.
+        sha256: its SHA-256, computed already.
+        published: what it is held against; its hash may be of another kind.
+    """
+    import pooch
+
+    kind, _, expected = published.hash.partition(":")
+    return expected == (sha256 if kind == "sha256" else pooch.file_hash(str(path), alg=kind))

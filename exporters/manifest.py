@@ -17,6 +17,10 @@ class ExportError(Exception):
     """A module cannot be exported, or its export does not compute what PyTorch computes."""
 
 
+class ArtifactChangedError(ExportError):
+    """An artifact is not what its manifest says."""
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -38,7 +42,7 @@ class Weights(BaseModel):
         source: a `checkpoint` that was named, the download `cache`, the model's own `package`, or `random`.
         file: the checkpoint's file name.
         sha256: of the checkpoint file.
-        published: whether that is the file that the model's authors publish; None where no hash of it is known.
+        published: whether that is the file that the model's authors publish; None where there is no such file.
         seed: of random weights.
     """
 
@@ -138,7 +142,8 @@ def load_manifest(folder: Path) -> Manifest:
     """Reads an artifact's manifest, checks its files' hashes and that no file lies outside the folder.
 
     Raises:
-        ExportError: there is none, it is damaged, or a file changed since it was verified.
+        ExportError: there is none, or it is damaged.
+        ArtifactChangedError: a file changed since it was verified, or lies outside the folder.
     """
     path = folder / MANIFEST_FILE
     try:
@@ -149,7 +154,7 @@ def load_manifest(folder: Path) -> Manifest:
         for name, sha256 in [(entry.file, entry.sha256), *((part.file, part.sha256) for part in entry.external)]:
             file = folder / require_plain_name(name, path)
             if file.is_symlink() or not file.is_file() or sha256_file(file) != sha256:
-                raise ExportError(f"{file}: missing or changed since it was verified; export the model again")
+                raise ArtifactChangedError(f"{file}: missing or changed since it was verified; export the model again")
         require_external_inside(folder / entry.file, [part.file for part in entry.external])
     return manifest
 
@@ -158,10 +163,12 @@ def require_plain_name(name: str, source: Path) -> str:
     """Refuses a file name that could lead out of the artifact's folder.
 
     Raises:
-        ExportError: it is absolute, has a folder in it, or is `..`.
+        ArtifactChangedError: it is absolute, has a folder in it, or is `..`.
     """
     if not name or name in {".", ".."} or "\\" in name or ":" in name or PurePosixPath(name).name != name:
-        raise ExportError(f"{source}: names the file {name!r}, which is not inside the artifact's folder; refused")
+        raise ArtifactChangedError(
+            f"{source}: names the file {name!r}, which is not inside the artifact's folder; refused"
+        )
     return name
 
 
@@ -187,11 +194,13 @@ def require_external_inside(onnx_path: Path, listed: list[str]) -> None:
     ONNX Runtime opens whatever path a graph names: a foreign artifact could name any file of the machine.
 
     Raises:
-        ExportError: it does.
+        ArtifactChangedError: it does.
     """
     for location in external_locations(onnx_path):
         if require_plain_name(location, onnx_path) not in listed:
-            raise ExportError(f"{onnx_path}: takes weights from {location!r}, which its manifest does not list; refused")
+            raise ArtifactChangedError(
+                f"{onnx_path}: takes weights from {location!r}, which its manifest does not list; refused"
+            )
 
 
 def sha256_file(path: Path) -> str:

@@ -254,4 +254,3 @@ def _max_error(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
-

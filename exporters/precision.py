@@ -15,6 +15,7 @@ from exporters.parity import Answer
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
 """`int8` quantises activations at run time; `int8-static` beforehand, with ranges seen on calibration slices."""
 
+
 def sam_reduction(precision: str, answers: Sequence[Answer]) -> Reduction | None:
     """How a SAM's files get a precision; None for fp32, which they have.
 

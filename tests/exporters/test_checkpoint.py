@@ -14,8 +14,8 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from exporters.base import ExportError
 from exporters.checkpoint import load_checkpoint, load_state
+from exporters.manifest import ExportError
 from exporters.sam import SAM_MODELS, load_sam
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")

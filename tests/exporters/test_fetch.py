@@ -17,8 +17,8 @@ import pooch
 import pytest
 
 from exporters import fetch as module
-from exporters.base import ExportError
 from exporters.fetch import PUBLISHED, Published, cache_dir, cached, fetch
+from exporters.manifest import ExportError
 from tests.web import Web, serving
 
 BODY = bytes(range(256)) * 10_000  # two chunks and a half

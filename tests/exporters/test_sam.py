@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from exporters import sam as sam_module
-from exporters.base import ExportError, load_manifest
+from exporters.manifest import ExportError, load_manifest
 from exporters.sam import SamDecoder, load_sam
 
 NAMES = ["masks", "iou_predictions", "low_res_masks"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from exporters.base import ExportError, load_manifest
+from exporters.manifest import ExportError, load_manifest
 from exporters.unet import CHECKPOINT_FORMAT, UNetConfig, build_unet, load_unet, unet_checkpoint
 
 CONFIG = UNetConfig(labels={1: "liver", 4: "spleen"}, patch=(16, 24), channels=(4, 8, 8), strides=(2, 2), res_units=1)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from exporters.base import Exportable, TensorSpec, export_artifact
+from exporters.base import Exportable, export_artifact
+from exporters.manifest import TensorSpec
 from runners.base import ModuleSource, Signature
 
 DIMS = ("B", 3, "H", 16)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from exporters.base import Exportable, TensorSpec
+from exporters.base import Exportable
+from exporters.manifest import TensorSpec
 from runners.base import ModuleSource, RunnerError, Signature, SignatureError, to_numpy
 from runners.device import Device, cuda_absence
 from runners.registry import BACKENDS, make_runner

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from exporters.base import TensorSpec
+from exporters.manifest import TensorSpec
 from runners.base import DeviceUnavailableError, ModuleSource, RunnerError, Signature
 from runners.device import Device, cuda_absence
 from runners.onnxruntime import OnnxRuntimeRunner, OrtTensor, effective_device, provider_options, session_options

@@ -1,0 +1,95 @@
+"""An artifact held against its manifest and against PyTorch once more, perhaps on another machine or runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporters.base import Exportable, compare, require_within_tolerance, run_pytorch
+from exporters.manifest import RANDOM_WEIGHTS, ArtifactChangedError, ExportError, Ladder, Manifest, load_manifest
+from exporters.parity import Sample, climb, pytorch_answers
+from exporters.sam import SAM_MODELS, LoadedSam, load_sam
+from exporters.unet import LoadedUNet, load_unet
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a verification found; there is nothing to raise about.
+
+    Attributes:
+        manifest: as it was written.
+        errors: file → output → largest difference from PyTorch now; only of fp32 files.
+        ladder: climbed again; None where there were no samples.
+    """
+
+    manifest: Manifest
+    errors: dict[str, dict[str, float]]
+    ladder: Ladder | None
+
+
+def verify_artifact(
+    folder: Path, checkpoint: Path | None = None, samples: Sequence[Sample] = (),
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Verified:  # fmt: skip
+    """Checks hashes, then runs PyTorch and the files again.
+
+    Args:
+        folder: of the artifact.
+        checkpoint: the weights it was made from; None finds them where the export found them.
+        samples: slices for the parity ladder; none leaves it out.
+        on_step: told what is being done.
+
+    Raises:
+        ArtifactChangedError: a file changed, computes something else than PyTorch, or fails a gate that it passed.
+        ExportError: no manifest, or the weights it was made from are not to be had.
+    """
+    on_step("check the hashes")
+    manifest = load_manifest(folder)
+    loaded = _reload(manifest, folder, checkpoint)
+    parts = (loaded.encoder, loaded.decoder) if isinstance(loaded, LoadedSam) else (loaded.unet,)
+    errors = {}
+    for part in parts:
+        if manifest.files[part.name].precision == "fp32":
+            on_step(f"hold the {part.name} against PyTorch")
+            errors[part.name] = _verify_part(part, folder / manifest.files[part.name].file)
+    ladder = None
+    if isinstance(loaded, LoadedSam) and samples:
+        on_step("climb the parity ladder")
+        answers = pytorch_answers(loaded.encoder.module, loaded.decoder.module, samples)
+        no_dice = RANDOM_WEIGHTS if loaded.weights.random else None
+        ladder = climb(folder, answers, loaded.model.trained_on, loaded.model.fit, no_dice)
+        if ladder.gate == "fail" and manifest.gate != "fail":
+            raise ArtifactChangedError(f"{folder}: fails the gate that it passed: {ladder.gate_reason}")
+    return Verified(manifest, errors, ladder)
+
+
+def _verify_part(part: Exportable, path: Path) -> dict[str, float]:
+    feeds = part.feeds()
+    references, _ = run_pytorch(part, feeds)
+    try:
+        errors = compare(part, path, feeds, references)
+        require_within_tolerance(part, path, errors)
+    except ExportError as error:
+        raise ArtifactChangedError(f"{path.parent}: {error}") from None
+    return errors
+
+
+def _reload(manifest: Manifest, folder: Path, checkpoint: Path | None) -> LoadedSam | LoadedUNet:
+    weights = manifest.weights
+    if manifest.model in SAM_MODELS:
+        if checkpoint is None and weights.source == "checkpoint":
+            raise ExportError(f"{folder}: was made from {weights.file}; give that file with --checkpoint")
+        loaded: LoadedSam | LoadedUNet = load_sam(
+            manifest.model, checkpoint, weights.seed, manifest.settings.get("masks", "one")
+        )
+    elif checkpoint is None:
+        raise ExportError(f"{folder}: was made from {weights.file}; give that file with --checkpoint")
+    else:
+        loaded = load_unet(checkpoint)
+    if loaded.weights.key != weights.key:
+        raise ExportError(
+            f"{folder}: was made from other weights ({weights.file}, SHA-256 {str(weights.sha256)[:12]}…) than "
+            f"{loaded.weights.file}; give those with --checkpoint"
+        )
+    return loaded
