@@ -139,11 +139,12 @@ def _samples(model: SamModel, data: Path | None, count: int) -> Sequence[Sample]
 
 
 def _print_manifest(manifest: Manifest) -> None:
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"{manifest.model}, opset {manifest.opset}, {manifest.precision}")
-    for column in ("file", "precision", "MB", "nodes", "GFLOP", "output", "max error", "allowed"):
-        table.add_column(column, justify="left" if column in {"file", "precision", "output"} else "right")
+    table = Table(title=f"{manifest.model}, opset {manifest.opset}, {manifest.precision}", box=box.SIMPLE)
+    for column in ("file", "type", "MB", "nodes", "GFLOP", "output", "max error", "allowed"):
+        table.add_column(column, justify="left" if column in {"file", "type", "output"} else "right")
     for entry in manifest.files.values():
         for name, error in entry.max_abs_error.items():
             table.add_row(
@@ -166,11 +167,14 @@ def _print_manifest(manifest: Manifest) -> None:
 
 
 def _ladder_table(ladder: Ladder) -> Table:
+    from rich import box
     from rich.table import Table
 
     cosine = "–" if ladder.embedding_cosine is None else f"{ladder.embedding_cosine:.6f}"
-    table = Table(title=f"Parity with PyTorch on {len(ladder.samples)} slices; embedding cosine {cosine}")
-    for column in ("prompts", "n", "low-res error", "mask Dice", "pixels differing", "Dice", "PyTorch's", "gate"):
+    table = Table(
+        title=f"Parity with PyTorch on {len(ladder.samples)} slices; embedding cosine {cosine}", box=box.SIMPLE
+    )
+    for column in ("prompts", "n", "logit error", "mask Dice", "pixels off", "Dice", "PyTorch's", "gate"):
         table.add_column(column, justify="left" if column in {"prompts", "gate"} else "right")
     for kind, parity in ladder.kinds.items():
         table.add_row(

@@ -178,7 +178,8 @@ def _export_part(part: Exportable, folder: Path, options: ExportOptions) -> tupl
     references, flops = run_pytorch(part, feeds)
     errors = compare(part, path, feeds, references)
     require_within_tolerance(part, path, errors)
-    precision, notes = "fp32", []
+    precision = "fp32"
+    notes: list[str] = []
     if options.reduction is not None:
         options.on_step(f"make the {part.name} {options.reduction.precision}")
         precision, notes = options.reduction.apply(part.name, path)

@@ -11,17 +11,8 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 IN_HALF = frozenset(
-    [
-        "MatMul",
-        "Gemm",
-        "Conv",
-        "ConvTranspose",
-        "Einsum",
-        "Add",
-        "Sub",
-        "Mul",
-        "Gelu",
-        "Relu",
+    {"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Add", "Sub", "Mul", "Gelu", "Relu"}
+    | {
         "Transpose",
         "Reshape",
         "Slice",
@@ -33,7 +24,7 @@ IN_HALF = frozenset(
         "Unsqueeze",
         "Gather",
         "Identity",
-    ]
+    }
 )
 """Products, activations and what moves data between them. LayerNormalization, Softmax and means are sums over many
 values, which overflow or lose their small terms in fp16, so they stay in fp32."""

@@ -120,7 +120,7 @@ def masks_on_slice(outputs: Mapping[str, NDArray[Any]], size: tuple[int, int], f
     """The decoder's masks as logits on the slice's own grid, [P, M, H, W].
 
     The decoder undoes SAM's padding, as the official one does. A model that was shown stretched slices (MedSAM) has
-    none; its own code resizes the low-resolution logits straight to the slice (bowang-lab/MedSAM, `MedSAM_Inference.py`).
+    none; its own code resizes the low-resolution logits straight to the slice (bowang-lab/MedSAM, MedSAM_Inference.py).
 
     Args:
         outputs: of the decoder.

@@ -1,4 +1,4 @@
-"""Smaller types for verified fp32 files: fp16 for GPUs, int8 for CPUs. Whether they are good enough, the ladder says."""
+"""Smaller types for verified fp32 files: fp16 for GPUs, int8 for CPUs. The ladder says whether they are good enough."""
 
 from __future__ import annotations
 

@@ -248,18 +248,18 @@ def find_weights(model: SamModel, checkpoint: Path | None = None) -> tuple[Weigh
     if model.packaged is not None:
         path = model.packaged()
         return _weights("package", path, model.published), path
-    path = cached(model.published)
-    if path is None:
+    found = cached(model.published)
+    if found is None:
         raise ExportError(
-            f"model {model.name}: its weights are not on this machine; run `sambench fetch sam {model.name}`, give them "
-            "with --checkpoint FILE, or take --random-weights where latency alone matters"
+            f"model {model.name}: its weights are not here; run `sambench fetch sam {model.name}`, give them with "
+            "--checkpoint FILE, or take --random-weights where latency alone matters"
         )
-    weights = _weights("cache", path, model.published)
+    weights = _weights("cache", found, model.published)
     if not weights.published:
         raise ExportError(
-            f"{path}: is not the published checkpoint (its hash differs); run `sambench fetch sam {model.name}` again"
+            f"{found}: is not the published checkpoint (its hash differs); run `sambench fetch sam {model.name}` again"
         )
-    return weights, path
+    return weights, found
 
 
 def _weights(source: Literal["checkpoint", "cache", "package"], path: Path, published: Published) -> Weights:

@@ -16,8 +16,8 @@ LARGEST_SIDE = 1 << 16
 
 Masks = Literal["one", "three", "all"]
 MASK_TOKENS: Mapping[str, tuple[int, ...]] = {"one": (0,), "three": (1, 2, 3), "all": (0, 1, 2, 3)}
-"""Which of SAM's four mask tokens answer: `one` is PyTorch's `multimask_output=False`, `three` its `True`, `all` what the
-official ONNX file gives. Token 0 is for unambiguous prompts, the others for a point that may mean part or whole."""
+"""Which of SAM's four mask tokens answer: `one` is PyTorch's `multimask_output=False`, `three` its `True`, `all` what
+the official ONNX file gives. Token 0 is for unambiguous prompts, the others for a point that may mean part or whole."""
 
 
 class SamEncoder(nn.Module):

@@ -2,13 +2,13 @@
 
 What is different from `segment_anything/modeling/image_encoder.py`, and exact but for rounding:
 
-- Queries, keys and values are computed before a window is padded, not after: 4096 tokens instead of 4900. The padding is
-  zero there too, because the bias is added elsewhere.
+- Queries, keys and values are computed before a window is padded, not after: 4096 tokens instead of 4900. The padding
+  is zero there too, because the bias is added elsewhere.
 - The key's bias is gone: it adds the same to every score of a query, and softmax does not see that. The value's bias
   passes through the attention, whose weights sum to 1, into the projection's bias. The scale is in the weights.
 - The relative positions of the fixed grid are gathered once, not at each call.
-- In windows the two position terms are part of the score's matrix product: query · table is appended to the query, and the
-  key gets a one-hot code of its row and column. Over the whole grid two additions are cheaper.
+- In windows the two position terms are part of the score's matrix product: query · table is appended to the query, and
+  the key gets a one-hot code of its row and column. Over the whole grid two additions are cheaper.
 - Tokens are rows of a matrix, so that ONNX Runtime fuses each bias into its matrix product.
 
 docs/export.md has what each of them gives.
@@ -33,7 +33,7 @@ def faster_vit(encoder: nn.Module) -> nn.Module:
     blocks = getattr(encoder, "blocks", None)
     if not isinstance(blocks, nn.ModuleList) or not all(type(block).__name__ == "Block" for block in blocks):
         return encoder
-    size = int(encoder.pos_embed.shape[1])  # type: ignore[union-attr, index]
+    size = int(encoder.pos_embed.shape[1])  # type: ignore[index]
     faster = copy.copy(encoder)
     faster._modules = dict(encoder._modules)
     faster.blocks = nn.ModuleList(GraphBlock(block, size) for block in blocks)
@@ -64,6 +64,14 @@ class GraphBlock(nn.Module):
 
 class GraphAttention(nn.Module):
     """Attention within windows, or over the whole grid when it is one window. Tokens [B·size², C] in and out."""
+
+    qkv: torch.Tensor
+    q_bias: torch.Tensor
+    out: torch.Tensor
+    out_bias: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
+    places: torch.Tensor
 
     def __init__(self, attention: Any, size: int, window: int) -> None:
         super().__init__()
@@ -116,7 +124,7 @@ class GraphAttention(nn.Module):
             scores = scores + by_row[..., None] + by_column[..., None, :]
             return scores.view(-1, self.heads, tokens, tokens)
         terms = torch.cat([by_row, by_column], dim=-1).reshape(-1, self.heads, tokens, 2 * window)
-        places = self.places.expand(key.shape[0], self.heads, -1, -1)  # type: ignore[operator]
+        places = self.places.expand(key.shape[0], self.heads, -1, -1)
         scores = torch.cat([query, terms], dim=-1) @ torch.cat([key, places], dim=-1).transpose(2, 3)
         return scores
 
