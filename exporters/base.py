@@ -167,7 +167,7 @@ def _refuse_foreign_folder(out_dir: Path) -> None:
 
 
 def _export_part(part: Exportable, folder: Path, options: ExportOptions) -> tuple[FileEntry, list[str]]:
-    _assert_evaluation_mode(part)
+    _assert_evaluation_mode(part.name, part.module)
     feeds = part.feeds()
     path = folder / f"{part.name}.onnx"
     options.on_step(f"export the {part.name}")
@@ -209,17 +209,18 @@ def _external_file(path: Path) -> ExternalFile:
     return ExternalFile(file=path.name, sha256=sha256_file(path), bytes=path.stat().st_size)
 
 
-def _assert_evaluation_mode(part: Exportable) -> None:
+def _assert_evaluation_mode(part: str, module: Any) -> None:
     """Normalisation exported in training mode uses the batch's own statistics, and nothing else would notice."""
-    training = [name or part.name for name, module in part.module.named_modules() if module.training]
+    training = [name or part for name, inner in module.named_modules() if inner.training]
     if training:
-        raise ExportError(f"{part.name}: {training[0]} is in training mode; call .eval() before the export")
+        raise ExportError(f"{part}: {training[0]} is in training mode; call .eval() before the export")
 
 
 def _export_onnx(part: Exportable, feed: Feed, path: Path) -> None:
     import torch
 
     module = part.graph_module() if part.graph_module else part.module
+    _assert_evaluation_mode(part.name, module)
     example = {spec.name: torch.from_numpy(np.array(feed[spec.name])) for spec in part.inputs}
     dynamic = {
         spec.name: {axis: dim for axis, dim in enumerate(spec.dims) if isinstance(dim, str)} for spec in part.inputs
@@ -298,6 +299,21 @@ def compare(part: Exportable, path: Path, feeds: Sequence[Feed], references: Seq
                 raise ExportError(f"{path.name}: {name} is {got.shape} where PyTorch gives {reference[name].shape}")
             worst[name] = float(np.maximum(worst[name], np.abs(got - reference[name]).max()))  # keeps NaN
     return worst
+
+
+def verify(part: Exportable, path: Path, feeds: Sequence[Feed]) -> dict[str, float]:
+    """Runs every feed through PyTorch and through ONNX Runtime on the CPU.
+
+    Returns:
+        The largest absolute difference per output, over all feeds.
+
+    Raises:
+        ExportError: a shape differs, or a difference exceeds the part's tolerance.
+    """
+    references, _ = run_pytorch(part, feeds)
+    errors = compare(part, path, feeds, references)
+    require_within_tolerance(part, path, errors)
+    return errors
 
 
 def require_within_tolerance(part: Exportable, path: Path, errors: Mapping[str, float]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporters.base import Exportable, compare, require_within_tolerance, run_pytorch
+from exporters.base import Exportable, verify
 from exporters.manifest import RANDOM_WEIGHTS, ArtifactChangedError, ExportError, Ladder, Manifest, load_manifest
 from exporters.parity import Sample, climb, pytorch_answers
 from exporters.sam import SAM_MODELS, LoadedSam, load_sam
@@ -65,14 +65,10 @@ def verify_artifact(
 
 
 def _verify_part(part: Exportable, path: Path) -> dict[str, float]:
-    feeds = part.feeds()
-    references, _ = run_pytorch(part, feeds)
     try:
-        errors = compare(part, path, feeds, references)
-        require_within_tolerance(part, path, errors)
+        return verify(part, path, part.feeds())
     except ExportError as error:
         raise ArtifactChangedError(f"{path.parent}: {error}") from None
-    return errors
 
 
 def _reload(manifest: Manifest, folder: Path, checkpoint: Path | None) -> LoadedSam | LoadedUNet:

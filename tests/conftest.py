@@ -43,7 +43,7 @@ def decoder_folder(litemedsam: Any, tmp_path_factory: pytest.TempPathFactory) ->
     from exporters.base import export_artifact
 
     folder = tmp_path_factory.mktemp("litemedsam") / "decoder"
-    export_artifact(folder, "litemedsam", litemedsam.checkpoint_sha256, (litemedsam.decoder,), litemedsam.settings)
+    export_artifact(folder, "litemedsam", litemedsam.weights, (litemedsam.decoder,), litemedsam.settings)
     return folder
 
 
@@ -53,7 +53,7 @@ def encoder_folder(litemedsam: Any, tmp_path_factory: pytest.TempPathFactory) ->
     from exporters.base import export_artifact
 
     folder = tmp_path_factory.mktemp("litemedsam") / "encoder"
-    export_artifact(folder, "litemedsam", litemedsam.checkpoint_sha256, (litemedsam.encoder,), litemedsam.settings)
+    export_artifact(folder, "litemedsam", litemedsam.weights, (litemedsam.encoder,), litemedsam.settings)
     return folder
 
 

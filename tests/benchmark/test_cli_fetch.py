@@ -8,13 +8,15 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmark import cli
 from benchmark.console import download_bar
-from exporters.fetch import PUBLISHED, Published
+from exporters.fetch import Published
+from exporters.sam import SAM_MODELS
 from tests.web import Web, serving
 
 BODY = b"weights" * 300_000
@@ -26,7 +28,7 @@ def web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Web]:
     monkeypatch.setenv("SAMBENCH_CACHE", str(tmp_path))
     with serving(BODY, monkeypatch) as server:
         here = Published(server.url("vit_b.pth"), "vit_b.pth", f"sha256:{hashlib.sha256(BODY).hexdigest()}")
-        monkeypatch.setitem(PUBLISHED, "vit_b", here)
+        monkeypatch.setitem(SAM_MODELS, "vit_b", replace(SAM_MODELS["vit_b"], published=here))
         yield server
 
 
@@ -67,7 +69,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones(sambench, web):
     code, out, err = sambench("fetch", "sam", "vit_x")
     assert (code, out) == (2, "")
     assert err.startswith("error: fetch sam: 'vit_x' is not known; choose from ")
-    for name in ("litemedsam", *PUBLISHED):
+    for name in SAM_MODELS:
         assert name in err
     assert web.hits == 0
 

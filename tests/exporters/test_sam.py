@@ -340,7 +340,7 @@ def test_the_encoder_has_its_gelus_fused_no_training_mode_and_a_dynamic_batch(
 def test_the_manifest_says_what_was_verified(decoder_folder: Path, litemedsam: Any) -> None:
     manifest = load_manifest(decoder_folder)
     assert manifest.model == "litemedsam"
-    assert manifest.checkpoint_sha256 == litemedsam.checkpoint_sha256
+    assert manifest.weights == litemedsam.weights
     assert manifest.settings["image_size"] == 256
     entry = manifest.files["decoder"]
     assert [spec.name for spec in entry.outputs] == NAMES
@@ -355,8 +355,8 @@ def test_an_export_writes_both_parts_and_what_a_client_needs(
     asked: list[Any] = []
     monkeypatch.setattr(sam_module, "export_artifact", lambda *given: asked.append(given))
     litemedsam.export(tmp_path)
-    ((folder, model, sha256, parts, settings),) = asked
-    assert (folder, model, sha256) == (tmp_path, "litemedsam", litemedsam.checkpoint_sha256)
+    ((folder, model, weights, parts, settings, _),) = asked
+    assert (folder, model, weights) == (tmp_path, "litemedsam", litemedsam.weights)
     assert [part.name for part in parts] == ["encoder", "decoder"]
     assert settings.items() >= {"image_size": 256, "normalisation": "minmax", "mask_threshold": 0.0}.items()
 
@@ -367,8 +367,8 @@ def test_loaded_weights_are_in_evaluation_mode(litemedsam: Any) -> None:
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ExportError, match=r"'medsam'.*litemedsam"):
-        load_sam("medsam")
+    with pytest.raises(ExportError, match=r"'sam3'.*medsam.*litemedsam"):
+        load_sam("sam3")
 
 
 # Resizing without `interpolate`.

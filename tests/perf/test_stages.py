@@ -65,6 +65,6 @@ def test_unet_batch_of_8(benchmark: Any, backend: str, tmp_path: Path) -> None:
     config = UNetConfig(labels={1: "liver", 2: "spleen"})
     torch.save(unet_checkpoint(config, build_unet(config)), tmp_path / "unet.pt")
     loaded = load_unet(tmp_path / "unet.pt")
-    export_artifact(tmp_path / "artifact", "unet", loaded.checkpoint_sha256, (loaded.unet,), {})
+    export_artifact(tmp_path / "artifact", "unet", loaded.weights, (loaded.unet,), {})
     feed = {"image": np.random.default_rng(0).random((8, 1, 128, 128), dtype=np.float32)}
     check_and_time(benchmark, backend, loaded.unet, tmp_path / "artifact", feed)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from exporters.base import Exportable, export_artifact
-from exporters.manifest import TensorSpec
+from exporters.manifest import TensorSpec, Weights
 from runners.base import ModuleSource, Signature
 
 DIMS = ("B", 3, "H", 16)
@@ -53,7 +53,7 @@ def part() -> Exportable:
 @pytest.fixture(scope="session")
 def source(part: Exportable, tmp_path_factory: pytest.TempPathFactory) -> ModuleSource:
     folder = tmp_path_factory.mktemp("runners") / "tiny"
-    export_artifact(folder, "tiny", "0" * 64, (part,), {})
+    export_artifact(folder, "tiny", Weights(source="random", seed=0), (part,), {})
     return ModuleSource(
         name="tiny",
         signature=Signature.of(part.inputs, part.outputs),
