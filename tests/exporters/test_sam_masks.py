@@ -1,4 +1,4 @@
-"""A decoder that answers with several masks, against Meta's own code: three as `SamPredictor`, four as the ONNX export."""
+"""A decoder that answers with several masks: three held against `SamPredictor`, four against Meta's ONNX export."""
 
 from __future__ import annotations
 
