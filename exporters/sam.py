@@ -17,6 +17,7 @@ from torch import nn
 
 from exporters.base import Exportable, ExportError, Feed, Manifest, TensorSpec, export_artifact, sha256_file
 from exporters.checkpoint import load_checkpoint, load_state
+from exporters.manifest import Weights
 
 EMBEDDING_CHANNELS = 256
 LARGEST_SIDE = 1 << 16
@@ -224,9 +225,14 @@ class LoadedSam:
     """A variant with its weights: the two exportable parts and where the weights came from."""
 
     model: SamModel
-    checkpoint_sha256: str
+    weights: Weights
     encoder: Exportable
     decoder: Exportable
+
+    @property
+    def checkpoint_sha256(self) -> str:
+        """What tells the weights from others."""
+        return self.weights.key
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -239,19 +245,22 @@ class LoadedSam:
             "licence": self.model.licence,
         }
 
-    def export(self, out_dir: Path) -> Manifest:
+    def export(self, out_dir: Path, precision: str = "fp32", samples: Sequence[Any] = ()) -> Manifest:
         """Writes encoder.onnx, decoder.onnx and manifest.json; see `export_artifact`."""
+        if precision != "fp32" or samples:
+            raise ExportError(f"precision {precision}: SAM is exported in fp32 alone in this version")
         return export_artifact(
             out_dir, self.model.name, self.checkpoint_sha256, (self.encoder, self.decoder), self.settings
         )
 
 
-def load_sam(name: str, checkpoint: Path | None = None) -> LoadedSam:
+def load_sam(name: str, checkpoint: Path | None = None, random_seed: int | None = None) -> LoadedSam:
     """Builds a variant and loads its weights.
 
     Args:
         name: a key of `SAM_MODELS`.
         checkpoint: a file of weights; None takes the variant's own.
+        random_seed: take random weights instead.
 
     Raises:
         ExportError: unknown name, missing package, or a checkpoint that is damaged or of another model.
@@ -259,15 +268,22 @@ def load_sam(name: str, checkpoint: Path | None = None) -> LoadedSam:
     if name not in SAM_MODELS:
         raise ExportError(f"model {name!r} is not known; choose from {', '.join(sorted(SAM_MODELS))}")
     model = SAM_MODELS[name]
-    path = checkpoint or model.checkpoint()
-    state = load_checkpoint(path)
-    network: Any = model.build()
-    load_state(network, state, path)
+    network: Any
+    if random_seed is None:
+        path = checkpoint or model.checkpoint()
+        state = load_checkpoint(path)
+        network = model.build()
+        load_state(network, state, path)
+        weights = Weights(source="checkpoint" if checkpoint else "package", file=path.name, sha256=sha256_file(path))
+    else:
+        torch.manual_seed(random_seed)
+        network = model.build()
+        weights = Weights(source="random", seed=random_seed)
     network.eval().requires_grad_(False)
     decoder = SamDecoder(network.prompt_encoder, network.mask_decoder, model.image_size).eval()
     return LoadedSam(
         model=model,
-        checkpoint_sha256=sha256_file(path),
+        weights=weights,
         encoder=_encoder(model, SamEncoder(network.image_encoder).eval()),
         decoder=_decoder(model, decoder),
     )
