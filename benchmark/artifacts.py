@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benchmark.files import sha256_text
 from benchmark.lanes import module_source
-from exporters.base import OPSET, Exportable
+from exporters.exportable import Exportable
+from exporters.graph import OPSET
 from exporters.manifest import ExportError, Manifest, load_manifest
 from runners.base import ModuleSource
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmark.results import Attested, LaneKey
 from benchmark.stages.base import Outcome, Pipeline, Unit
-from exporters.base import Exportable
+from exporters.exportable import Exportable
 from runners.base import Attestation, ModuleSource, Runner, Signature
 from runners.device import Device
 from runners.registry import make_runner

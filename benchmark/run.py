@@ -30,7 +30,7 @@ from benchmark.samples import task_samples
 from benchmark.spec import Spec
 from benchmark.stages import pseudolabel, segment
 from benchmark.supervision import LabelStore, Supervision, train_on
-from exporters.base import Exportable
+from exporters.exportable import Exportable
 from exporters.manifest import RANDOM_WEIGHTS, Manifest
 from exporters.sam import LoadedSam, load_sam
 from exporters.unet import LoadedUNet, load_unet

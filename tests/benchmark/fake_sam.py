@@ -16,7 +16,8 @@ import onnx.parser
 import torch
 from torch import nn
 
-from exporters.base import Exportable, TensorSpec
+from exporters.base import TensorSpec
+from exporters.exportable import Exportable
 from exporters.manifest import Weights
 from exporters.sam import SAM_MODELS
 

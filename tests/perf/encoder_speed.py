@@ -26,7 +26,8 @@ from benchmark.lanes import module_source
 from benchmark.measure.environment import available_cores, environment
 from benchmark.measure.statistics import paired_speedup
 from benchmark.measure.turns import take_turns
-from exporters.base import Exportable, export_artifact
+from exporters.base import export_artifact
+from exporters.exportable import Exportable
 from exporters.manifest import ExportError
 from exporters.sam import LoadedSam, load_sam
 from runners.base import Runner

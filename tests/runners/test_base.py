@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from exporters.base import Exportable
+from exporters.exportable import Exportable
 from exporters.manifest import TensorSpec
 from runners.base import ModuleSource, RunnerError, Signature, SignatureError, to_numpy
 from runners.device import Device, cuda_absence
