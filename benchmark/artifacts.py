@@ -1,4 +1,4 @@
-"""Exports made once and used again, as long as weights, opset and libraries are the same."""
+"""Exports made once and used again, as long as weights, precision, opset and libraries are the same."""
 
 from __future__ import annotations
 
@@ -8,34 +8,39 @@ from pathlib import Path
 
 from benchmark.files import sha256_text
 from benchmark.lanes import module_source
-from exporters.base import OPSET, Exportable
+from exporters.exportable import Exportable
+from exporters.graph import OPSET
 from exporters.manifest import ExportError, Manifest, load_manifest
 from runners.base import ModuleSource
 
 ARTIFACTS = "artifacts"
 
+Export = Callable[[Path, str], Manifest]
+"""Writes an artifact of a precision to a folder."""
+
 
 def ensure_artifact(
-    run_dir: Path, name: str, checkpoint_sha256: str, parts: Sequence[Exportable],
-    export: Callable[[Path], Manifest], libraries: Mapping[str, str],
+    run_dir: Path, name: str, weights: str, parts: Sequence[Exportable], precision: str, export: Export,
+    libraries: Mapping[str, str],
 ) -> list[ModuleSource]:  # fmt: skip
     """The parts' modules with their verified ONNX files, exporting them if the run folder does not hold them yet.
 
     Args:
         run_dir: the run's folder.
         name: the model's name, for the folder.
-        checkpoint_sha256: of the weights.
+        weights: changes with the weights.
         parts: what is exported.
+        precision: of the artifact; it may keep a part in fp32, which its manifest says.
         export: writes the artifact to a folder.
         libraries: versions; another exporter may write another graph.
 
     Raises:
         ExportError: the export fails or does not compute what PyTorch computes.
     """
-    key = sha256_text(checkpoint_sha256, str(OPSET), json.dumps(dict(libraries), sort_keys=True))
-    folder = run_dir / ARTIFACTS / f"{name}-{key[:10]}"
+    key = sha256_text(weights, precision, str(OPSET), json.dumps(dict(libraries), sort_keys=True))
+    folder = run_dir / ARTIFACTS / f"{name}-{precision}-{key[:10]}"
     try:
-        load_manifest(folder)
+        manifest = load_manifest(folder)
     except ExportError:
-        export(folder)
-    return [module_source(part, folder) for part in parts]
+        manifest = export(folder, precision)
+    return [module_source(part, folder, manifest.files[part.name].precision) for part in parts]

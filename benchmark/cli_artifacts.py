@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from exporters.manifest import Ladder, Manifest
+    from exporters.manifest import FileEntry, Ladder, Manifest
     from exporters.parity import Sample
     from exporters.sam import SamModel
 
@@ -152,7 +152,7 @@ def _print_manifest(manifest: Manifest) -> None:
                 entry.precision,
                 f"{entry.bytes / 1e6:.1f}",
                 str(sum(entry.nodes.values())),
-                "–" if entry.flops is None else f"{entry.flops / 1e9:.1f}",
+                "–" if entry.flops is None else f"{_flops_each(entry) / 1e9:.1f}",
                 name,
                 "not finite" if error is None else f"{error:.1e}",
                 f"{entry.tolerance[name]:.0e}" if entry.tolerance else "gate",
@@ -164,6 +164,11 @@ def _print_manifest(manifest: Manifest) -> None:
         typer.echo(f"note: {note}")
     if manifest.gate:
         typer.echo(f"gate: {manifest.gate}" + (f" – {manifest.gate_reason}" if manifest.gate_reason else ""))
+
+
+def _flops_each(entry: FileEntry) -> float:
+    """For one image of the batch, or one prompt on one embedding."""
+    return (entry.flops or 0) / entry.flops_shapes[entry.inputs[0].name][0]
 
 
 def _ladder_table(ladder: Ladder) -> Table:

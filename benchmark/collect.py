@@ -7,14 +7,12 @@ from itertools import chain
 
 from benchmark.measure.statistics import PAIRS_NEEDED, Speedup, paired_speedup, summarise
 from benchmark.metrics import EMPTY_REFERENCE, mean
-from benchmark.plan import Group
+from benchmark.plan import REFERENCE_LANE, Group
 from benchmark.records import CaseRecord, LaneRecord
-from benchmark.results import Attested, CaseDice, Cell, Comparison, Gate, Parity, Throughput
-from benchmark.spec import REFERENCE_BACKEND, Spec
+from benchmark.results import Attested, CaseDice, Cell, Comparison, Gate, LaneKey, Parity, Throughput
+from benchmark.spec import Spec
+from exporters.parity import gate_failure
 from exporters.sam import SAM_MODELS
-
-GATE = 0.999
-"""The share of the reference backend's Dice that a backend must keep: MLPerf's stricter gate for 3D-UNet."""
 
 KERNEL_SHARE = 0.15
 """Above this, the time that the kernel takes is told. Computing alone takes a percent or two."""
@@ -23,64 +21,72 @@ NO_MEMORY = "the backends share one process in this version, so their memory can
 
 
 def collect_cells(group: Group, records: Sequence[CaseRecord], spec: Spec) -> tuple[list[Cell], list[Comparison]]:
-    """The cells of a group, one a variant and backend, and every backend's comparison with the reference backend."""
+    """The cells of a group, one a variant and lane, and every lane's comparison with the reference lane."""
     cells: list[Cell] = []
     comparisons: list[Comparison] = []
     for variant in group.variants:
-        drafts = {backend: _cell(group, records, variant, backend, spec) for backend in spec.backends}
-        baseline = drafts.get(REFERENCE_BACKEND)
-        for backend, draft in drafts.items():
-            if backend != REFERENCE_BACKEND and baseline is not None:
-                drafts[backend], comparison = _compare(group, records, variant, draft, baseline)
+        drafts = {key: _cell(group, records, variant, key, spec) for key in group.lanes}
+        baseline = drafts.get(REFERENCE_LANE)
+        for key, draft in drafts.items():
+            if key != REFERENCE_LANE and baseline is not None:
+                drafts[key], comparison = _compare(records, variant, draft, baseline)
                 comparisons.append(comparison)
         cells += drafts.values()
     return cells, comparisons
 
 
-def _lanes(records: Iterable[CaseRecord], backend: str) -> list[LaneRecord]:
-    return [record.lanes[backend] for record in records]
+def _lanes(records: Iterable[CaseRecord], key: LaneKey) -> list[LaneRecord]:
+    return [record.lanes[str(key)] for record in records]
 
 
-def _cell(group: Group, records: Sequence[CaseRecord], variant: str, backend: str, spec: Spec) -> Cell:
-    lanes = _lanes(records, backend)
+def _lane_key(cell: Cell) -> LaneKey:
+    return LaneKey(cell.backend, cell.precision)
+
+
+def _cell(group: Group, records: Sequence[CaseRecord], variant: str, key: LaneKey, spec: Spec) -> Cell:
+    lanes = _lanes(records, key)
     cell = Cell(
         stage=group.stage,
         task=group.planned.name,
         model=group.model,
         prompt=variant,
-        backend=backend,
+        backend=key.backend,
         device=group.device,
-        precision=group.precision,
+        precision=key.precision,
         status="ok",
         memory_reason=NO_MEMORY,
         attestation=lanes[0].attestation if lanes else {},
     )
-    failed = [
-        f"case {record.case}: {record.lanes[backend].failed}" for record in records if record.lanes[backend].failed
-    ]
+    failed = [f"case {record.case}: {lane.failed}" for record, lane in zip(records, lanes, strict=True) if lane.failed]
     if failed:
         return cell.model_copy(update={"status": "failed", "reason": failed[0]})
-    mismatch = attestation_mismatch(group, lanes)
+    mismatch = attestation_mismatch(group.device, key.precision, lanes)
     if mismatch:
         return cell.model_copy(update={"status": "invalid", "reason": mismatch})
     if not any(lane.unit_ms.get(variant) for lane in lanes):
         return cell.model_copy(update={"status": "skipped", "reason": "no slice holds any of the labels"})
-    return cell.model_copy(update=_measured(group, records, variant, backend, spec))
+    return cell.model_copy(update=_measured(group, records, variant, key, spec))
 
 
-def attestation_mismatch(group: Group, lanes: Sequence[LaneRecord]) -> str | None:
-    """How what ran differs from what was asked for; None if it does not."""
-    attested: Iterable[tuple[str, Attested]] = chain.from_iterable(lane.attestation.items() for lane in lanes)
+def attestation_mismatch(device: str, precision: str, lanes: Sequence[LaneRecord]) -> str | None:
+    """How what ran differs from what was asked for; None if it does not.
+
+    A part may be asked to stay in fp32, but a lane none of whose parts has its precision is not what it is called.
+    """
+    attested: list[tuple[str, Attested]] = list(chain.from_iterable(lane.attestation.items() for lane in lanes))
     for part, what in attested:
-        if what.device != group.device:
-            return f"the {part} was asked to run on {group.device} and ran on {what.device}"
-        if what.precision != group.precision:
-            return f"the {part} was asked to run in {group.precision} and ran in {what.precision}"
+        if what.device != device:
+            return f"the {part} was asked to run on {device} and ran on {what.device}"
+        if what.precision != what.requested_precision:
+            return f"the {part} was asked to run in {what.requested_precision} and ran in {what.precision}"
+    ran = {what.precision for _, what in attested}
+    if ran and precision not in ran:
+        return f"{precision} was asked for and every part ran in {', '.join(sorted(ran))}"
     return None
 
 
-def _measured(group: Group, records: Sequence[CaseRecord], variant: str, backend: str, spec: Spec) -> dict[str, object]:
-    lanes = _lanes(records, backend)
+def _measured(group: Group, records: Sequence[CaseRecord], variant: str, key: LaneKey, spec: Spec) -> dict[str, object]:
+    lanes = _lanes(records, key)
     unit_ms = [ms for lane in lanes for ms in lane.unit_ms.get(variant, [])]
     volume_ms = [ms for lane in lanes for ms in lane.volume_ms.get(variant, [])]
     timed_slices = sum(record.slices * record.repeats for record in records)
@@ -88,11 +94,7 @@ def _measured(group: Group, records: Sequence[CaseRecord], variant: str, backend
     for lane in lanes:
         for phase, milliseconds in lane.phase_ms.get(variant, {}).items():
             phases[phase] = phases.get(phase, 0.0) + milliseconds / timed_slices
-    dice = [
-        CaseDice(case=record.case, label=label, dice=value, reason=EMPTY_REFERENCE if value is None else None)
-        for record, lane in zip(records, lanes, strict=True)
-        for label, value in lane.dice[variant].items()
-    ]
+    dice = _dice_per_case(group, records, variant, key)
     return {
         "dice": mean(entry.dice for entry in dice),
         "dice_per_case": dice,
@@ -101,12 +103,22 @@ def _measured(group: Group, records: Sequence[CaseRecord], variant: str, backend
         "volume_latency_ms": summarise(volume_ms),
         "phases_ms": phases,
         "throughput": Throughput(value=1e3 * timed_slices / sum(unit_ms), unit="slices/s"),
-        "parity": _parity(records, variant, backend, dice),
+        "parity": _parity(group, records, variant, key),
         "load_ms": lanes[0].load_ms,
         "first_call_ms": lanes[0].first_call_ms,
         "kernel_share": lanes[-1].kernel_share,
         "notes": _notes(group, spec, variant),
     }
+
+
+def _dice_per_case(group: Group, records: Sequence[CaseRecord], variant: str, key: LaneKey) -> list[CaseDice]:
+    entries = []
+    for record in records:
+        for label, measured in record.lanes[str(key)].dice[variant].items():
+            value = None if group.no_dice else measured
+            reason = None if value is not None else group.no_dice or EMPTY_REFERENCE
+            entries.append(CaseDice(case=record.case, label=label, dice=value, reason=reason))
+    return entries
 
 
 def _unit(group: Group, spec: Spec) -> str:
@@ -116,6 +128,8 @@ def _unit(group: Group, spec: Spec) -> str:
 
 
 def _notes(group: Group, spec: Spec, variant: str) -> list[str]:
+    if group.no_dice:
+        return [group.no_dice]  # the other notes are about Dice
     notes = []
     sam = SAM_MODELS.get(group.model)
     if sam is not None and not any(variant.startswith(kind) for kind in sam.trained_on):
@@ -130,30 +144,31 @@ def _notes(group: Group, spec: Spec, variant: str) -> list[str]:
     return notes
 
 
-def _parity(records: Sequence[CaseRecord], variant: str, backend: str, dice: Sequence[CaseDice]) -> Parity:
-    if not all(REFERENCE_BACKEND in record.lanes for record in records):
-        return Parity(mask_dice=None, dice_delta=None, reason=f"the reference backend {REFERENCE_BACKEND} was not run")
-    lanes, references = _lanes(records, backend), _lanes(records, REFERENCE_BACKEND)
+def _parity(group: Group, records: Sequence[CaseRecord], variant: str, key: LaneKey) -> Parity:
+    if REFERENCE_LANE not in group.lanes:
+        return Parity(mask_dice=None, dice_delta=None, reason=f"the reference backend {REFERENCE_LANE} was not run")
+    lanes, references = _lanes(records, key), _lanes(records, REFERENCE_LANE)
     if any(reference.failed for reference in references):
-        return Parity(mask_dice=None, dice_delta=None, reason=f"the reference backend {REFERENCE_BACKEND} failed")
+        return Parity(mask_dice=None, dice_delta=None, reason=f"the reference backend {REFERENCE_LANE} failed")
     mask_dice = mean(value for lane in lanes for value in lane.parity[variant].values())
-    ours = mean(entry.dice for entry in dice)
-    theirs = mean(value for reference in references for value in reference.dice[variant].values())
+    ours, theirs = (
+        mean(entry.dice for entry in _dice_per_case(group, records, variant, side)) for side in (key, REFERENCE_LANE)
+    )
+    reasons = ["no mask to compare"] if mask_dice is None else []
     return Parity(
         mask_dice=mask_dice,
         dice_delta=None if ours is None or theirs is None else ours - theirs,
-        reason="no mask to compare" if mask_dice is None else None,
+        reason="; ".join([*reasons, *([group.no_dice] if group.no_dice else [])]) or None,
     )
 
 
-def _compare(
-    group: Group, records: Sequence[CaseRecord], variant: str, cell: Cell, baseline: Cell
-) -> tuple[Cell, Comparison]:
+def _compare(records: Sequence[CaseRecord], variant: str, cell: Cell, baseline: Cell) -> tuple[Cell, Comparison]:
     for side in (cell, baseline):
         if side.status != "ok":
-            refused = Speedup(None, None, 0, "inconclusive", f"{side.backend} is {side.status}: {side.reason}")
+            refused = Speedup(None, None, 0, "inconclusive", f"{_lane_key(side)} is {side.status}: {side.reason}")
             return cell, _comparison(cell, refused, "fail")
-    lost = gate_failure(cell, baseline)
+    mask_dice = cell.parity.mask_dice if cell.parity else None
+    lost = gate_failure(cell.dice, baseline.dice, mask_dice, baseline.backend)
     if lost:
         cell = cell.model_copy(
             update={
@@ -167,7 +182,7 @@ def _compare(
         )
         return cell, _comparison(cell, Speedup(None, None, 0, "inconclusive", lost), "fail")
     times = [
-        [ms for lane in _lanes(records, side.backend) for ms in lane.unit_ms.get(variant, [])]
+        [ms for lane in _lanes(records, _lane_key(side)) for ms in lane.unit_ms.get(variant, [])]
         for side in (baseline, cell)
     ]
     return cell, _comparison(cell, paired_speedup(times[0], times[1]), "pass")
@@ -182,7 +197,7 @@ def _comparison(cell: Cell, speedup: Speedup, gate: Gate) -> Comparison:
         device=cell.device,
         precision=cell.precision,
         candidate=cell.backend,
-        baseline=REFERENCE_BACKEND,
+        baseline=REFERENCE_LANE.backend,
         speedup=speedup.ratio,
         ci95=speedup.ci95,
         pairs=speedup.pairs,
@@ -190,18 +205,6 @@ def _comparison(cell: Cell, speedup: Speedup, gate: Gate) -> Comparison:
         gate=gate,
         reason=speedup.reason,
     )
-
-
-def gate_failure(cell: Cell, baseline: Cell) -> str | None:
-    """Why a backend's answers are not good enough to be timed; None if they are. A fast wrong answer is no answer."""
-    if cell.dice is not None and baseline.dice is not None and baseline.dice > 0:
-        if cell.dice < GATE * baseline.dice:
-            return f"Dice {cell.dice:.4f} is below {GATE:.1%} of {baseline.backend}'s {baseline.dice:.4f}"
-        return None
-    mask_dice = cell.parity.mask_dice if cell.parity else None
-    if mask_dice is not None and mask_dice < GATE:
-        return f"its masks overlap {baseline.backend}'s with Dice {mask_dice:.4f}, below {GATE}"
-    return None
 
 
 def allocator_notes(cells: Sequence[Cell]) -> list[str]:

@@ -1,4 +1,4 @@
-"""One lane a backend: its runners loaded, its pipeline ready, and what its loading and first call took."""
+"""One lane a backend and precision: its runners loaded, its pipeline ready, and what loading and first call took."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.results import Attested
+from benchmark.results import Attested, LaneKey
 from benchmark.stages.base import Outcome, Pipeline, Unit
-from exporters.base import Exportable
+from exporters.exportable import Exportable
 from runners.base import Attestation, ModuleSource, Runner, Signature
 from runners.device import Device
 from runners.registry import make_runner
 
+Sources = Mapping[str, Sequence[ModuleSource]]
+"""precision → the modules of a stage, each with its file of that precision."""
+
 
 @dataclass(frozen=True)
 class LaneSettings:
-    """What every lane of a group has in common."""
+    """The lanes of a group, and what they have in common."""
 
-    backends: tuple[str, ...]
+    lanes: tuple[LaneKey, ...]
     device: str
-    precision: str
     threads: int
 
 
 @dataclass
 class Lane:
-    """A backend's pipeline and the facts about its start."""
+    """A lane's pipeline and the facts about its start."""
 
     pipeline: Pipeline
     attestation: Mapping[str, Attested]
@@ -57,27 +59,31 @@ class Lane:
         return outcome
 
 
-def module_source(part: Exportable, folder: Path) -> ModuleSource:
-    """A part and its verified ONNX file, in the form that runners load."""
+def module_source(part: Exportable, folder: Path, precision: str = "fp32") -> ModuleSource:
+    """A part and its verified ONNX file of this precision, in the form that runners load."""
     return ModuleSource(
         name=part.name,
         signature=Signature.of(part.inputs, part.outputs),
         # A copy, because moving a module to another device moves it for everybody.
         torch_module=lambda: copy.deepcopy(part.module),
         onnx_path=folder / f"{part.name}.onnx",
+        precision=precision,
     )
 
 
 @contextmanager
 def open_lanes(
-    settings: LaneSettings, sources: Sequence[ModuleSource], pipeline: Callable[[Sequence[Runner]], Pipeline]
+    settings: LaneSettings, sources: Sources, pipeline: Callable[[Sequence[Runner]], Pipeline]
 ) -> Iterator[dict[str, Lane]]:
-    """Loads every backend's runners; leaving frees them.
+    """Loads every lane's runners; leaving frees them.
 
     Args:
-        settings: backends, device, precision, threads.
-        sources: the modules of the stage.
-        pipeline: makes the stage's pipeline of the loaded runners, which come in the order of `sources`.
+        settings: lanes, device, threads.
+        sources: precision → the modules of the stage.
+        pipeline: makes the stage's pipeline of the loaded runners, which come in the order of the modules.
+
+    Returns:
+        The string form of each lane's key → the lane.
 
     Raises:
         RunnerError: a backend cannot be had on the device.
@@ -90,25 +96,26 @@ def open_lanes(
         # workers begin, and on two cores that slowed a small UNet by a third.
         stack.enter_context(intra_op_threads(1))
         lanes = {}
-        for backend in settings.backends:
+        for key in settings.lanes:
             started = time.perf_counter()
             runners = [
-                stack.enter_context(make_runner(backend, source, device, settings.precision, settings.threads))
-                for source in sources
+                stack.enter_context(make_runner(key.backend, source, device, settings.threads))
+                for source in sources[key.precision]
             ]
             load_ms = 1e3 * (time.perf_counter() - started)
-            attested = {runner.source.name: _attested(runner.attest()) for runner in runners}
-            lanes[backend] = Lane(pipeline(runners), attested, load_ms)
+            attested = {r.source.name: _attested(r.attest(), r.source.precision) for r in runners}
+            lanes[str(key)] = Lane(pipeline(runners), attested, load_ms)
         yield lanes
 
 
-def _attested(attestation: Attestation) -> Attested:
+def _attested(attestation: Attestation, requested_precision: str) -> Attested:
     nodes = attestation.nodes_per_provider
     return Attested(
         backend=attestation.backend,
         version=attestation.version,
         device=attestation.device,
         precision=attestation.precision,
+        requested_precision=requested_precision,
         providers=list(attestation.providers),
         nodes_per_provider=dict(nodes) if nodes is not None else None,
         threads=attestation.threads,

@@ -12,7 +12,7 @@ from benchmark.data.slices import Slice
 from benchmark.files import atomic_path
 from benchmark.metrics import dice_per_label, mean
 from benchmark.plan import Group
-from benchmark.results import Picture
+from benchmark.results import LaneKey, Picture
 
 Labels = NDArray[np.uint8]
 
@@ -20,19 +20,19 @@ Labels = NDArray[np.uint8]
 def save_pictures(
     run_dir: Path, group: Group, chosen: Sequence[Slice], predictions: Mapping[str, Mapping[str, Labels]], count: int
 ) -> list[Picture]:
-    """Saves the slices worth a look: where the backends disagree most, then where most of the organs is to be seen.
+    """Saves the slices worth a look: where the lanes disagree most, then where most of the organs is to be seen.
 
     Args:
         run_dir: the run's folder.
         group: what is shown.
         chosen: the case's slices.
-        predictions: variant → backend → label maps [n, H, W] of those slices.
+        predictions: variant → lane → label maps [n, H, W] of those slices.
         count: pictures a variant.
     """
     pictures = []
-    for variant, by_backend in predictions.items():
-        for index in _worth_a_look(chosen, list(by_backend.values()), count):
-            pictures.append(_save(run_dir, group, variant, chosen[index], {b: p[index] for b, p in by_backend.items()}))
+    for variant, by_lane in predictions.items():
+        for index in _worth_a_look(chosen, list(by_lane.values()), count):
+            pictures.append(_save(run_dir, group, variant, chosen[index], {k: p[index] for k, p in by_lane.items()}))
     return pictures
 
 
@@ -73,11 +73,15 @@ def _save(run_dir: Path, group: Group, variant: str, piece: Slice, predictions: 
         spacing_mm=piece.spacing,
         image=write("image", np.rint(piece.image).astype(np.uint8)),
         reference=write("reference", piece.label),
-        predictions={backend: write(f"{variant}_{backend}", array) for backend, array in predictions.items()},
+        predictions={
+            lane: write(f"{variant}_{LaneKey.parse(lane).file_name}", array) for lane, array in predictions.items()
+        },
         labels=labels,
         dice={
-            backend: mean(dice_per_label(array, piece.label, labels).values()) for backend, array in predictions.items()
+            lane: None if group.no_dice else mean(dice_per_label(array, piece.label, labels).values())
+            for lane, array in predictions.items()
         },
+        dice_reason=group.no_dice,
     )
 
 

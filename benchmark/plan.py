@@ -15,8 +15,12 @@ from benchmark.data.volume import Volume
 from benchmark.errors import InputError
 from benchmark.files import sha256_text
 from benchmark.measure.environment import available_cores
-from benchmark.results import Stage
-from benchmark.spec import Spec, TaskSettings
+from benchmark.results import LaneKey, Stage
+from benchmark.sections import TaskSettings
+from benchmark.spec import REFERENCE_BACKEND, Spec
+from runners.registry import PRECISIONS
+
+REFERENCE_LANE = LaneKey(REFERENCE_BACKEND)
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,14 @@ class PlannedTask:
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that are measured together: all backends take turns, and one embedding serves all variants.
+    """Cells that are measured together: all lanes take turns, and one embedding serves all variants.
 
     Attributes:
         variants: prompt strategies; in `segment` the one kind of label the UNet learned from.
+        lanes: who takes turns.
         cases: what is measured.
         key: changes with anything that could change a number in its records.
+        no_dice: why Dice against the labels means nothing here, as with random weights; None where it does.
     """
 
     stage: Stage
@@ -56,14 +62,15 @@ class Group:
     model: str
     variants: tuple[str, ...]
     device: str
-    precision: str
+    lanes: tuple[LaneKey, ...]
     cases: tuple[CaseFiles, ...]
     key: str
+    no_dice: str | None = None
 
     @property
     def folder(self) -> str:
         """A name for its files, unique within a run folder and readable."""
-        parts = (self.stage, self.planned.name, self.model, self.device.replace(":", ""), self.precision, self.key[:10])
+        parts = (self.stage, self.planned.name, self.model, self.device.replace(":", ""), self.key[:10])
         return "-".join(parts)
 
     @property
@@ -121,11 +128,25 @@ def threads_of(spec: Spec) -> int:
     return spec.measure.threads or available_cores()
 
 
+def plan_lanes(spec: Spec, precisions: tuple[str, ...] | None = None) -> tuple[LaneKey, ...]:
+    """Every backend in every precision it runs; the reference lane is there whenever its backend is.
+
+    Args:
+        spec: the run's specification.
+        precisions: instead of the specification's, for a stage that knows fewer.
+    """
+    wanted = precisions or spec.precisions
+    lanes = [LaneKey(backend, p) for backend in spec.backends for p in wanted if p in PRECISIONS[backend]]
+    if REFERENCE_BACKEND in spec.backends and REFERENCE_LANE not in lanes:
+        lanes.insert(0, REFERENCE_LANE)
+    return tuple(lanes)
+
+
 def make_group(
-    spec: Spec, stage: Stage, planned: PlannedTask, model: str, variants: tuple[str, ...], device: str, precision: str,
-    cases: tuple[CaseFiles, ...], content: dict[str, Any],
+    spec: Spec, stage: Stage, planned: PlannedTask, model: str, variants: tuple[str, ...], device: str,
+    lanes: tuple[LaneKey, ...], cases: tuple[CaseFiles, ...], content: dict[str, Any], no_dice: str | None = None,
 ) -> Group:  # fmt: skip
-    """A group with its key; `content` is what else decides its numbers: checkpoint, windows, libraries, machine."""
+    """A group with its key; `content` is what else decides its numbers: weights, windows, libraries, machine."""
     key = sha256_text(
         json.dumps(
             {
@@ -135,9 +156,8 @@ def make_group(
                 "slices": spec.data.slices,
                 "model": model,
                 "variants": variants,
-                "backends": spec.backends,
+                "lanes": [str(lane) for lane in lanes],
                 "device": device,
-                "precision": precision,
                 "measure": spec.measure.model_dump(),
                 "threads": threads_of(spec),
                 **content,
@@ -146,7 +166,7 @@ def make_group(
             default=str,
         )
     )
-    return Group(stage, planned, model, variants, device, precision, cases, key)
+    return Group(stage, planned, model, variants, device, lanes, cases, key, no_dice)
 
 
 def fingerprint(task: Task, cases: tuple[CaseFiles, ...]) -> dict[str, Any]:

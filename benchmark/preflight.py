@@ -36,15 +36,18 @@ def require_devices(spec: Spec) -> None:
 
 
 def require_models(spec: Spec) -> None:
-    """Refuses an unknown SAM, or a UNet checkpoint that cannot be read, before the first model is measured.
+    """Refuses an unknown SAM or a missing or unreadable checkpoint before the first model is measured.
 
     Raises:
-        InputError: sam.models names one that is not known.
-        ExportError: a checkpoint is missing or damaged.
+        InputError: sam.models names one that is not known, or sam.checkpoints a file that is not there.
+        ExportError: a UNet's checkpoint is missing or damaged.
     """
     for name in spec.sam.models if spec.sam else ():
         if name not in SAM_MODELS:
             raise InputError(f"sam.models: {name!r} is not known; choose from {', '.join(sorted(SAM_MODELS))}")
+    for name, path in spec.sam.checkpoints.items() if spec.sam else ():
+        if not path.is_file():
+            raise InputError(f"sam.checkpoints.{name}: {path} is no file; name the checkpoint that holds the weights")
     for path in spec.unet.checkpoints if spec.unet else ():
         load_unet(path)
 

@@ -18,19 +18,19 @@ class _Model(BaseModel):
 
 
 class LaneRecord(_Model):
-    """One backend on one case. The keys of the dictionaries are variants, then phases or labels.
+    """One lane on one case. The keys of the dictionaries are variants, then phases or labels.
 
     Attributes:
         unit_ms: of each timed unit, in the order of turns.
         volume_ms: of each timed pass over the case.
         phase_ms: total over all timed passes.
         dice: against the reference labels; of the first pass, since every pass computes the same.
-        parity: Dice between this backend's masks and the reference backend's.
+        parity: Dice between this lane's masks and the reference lane's.
         attestation: one entry a runner.
         load_ms: loading all runners.
         first_call_ms: the first unit after loading, before the warm-up.
         kernel_share: of the CPU time so far, what the kernel took.
-        failed: why the backend gave nothing; then everything else is empty.
+        failed: why the lane gave nothing; then everything else is empty.
     """
 
     unit_ms: dict[str, list[float]] = {}
@@ -46,7 +46,7 @@ class LaneRecord(_Model):
 
 
 class CaseRecord(_Model):
-    """All backends on one case."""
+    """All lanes on one case, by the string form of their keys."""
 
     case: str
     slices: int
@@ -62,7 +62,7 @@ class RecordStore:
         self.folder = folder
 
     def load(self, case: str) -> CaseRecord | None:
-        """The case's record; None if there is none that can be read, or if a backend failed in it: it is redone."""
+        """The case's record; None if there is none that can be read, or if a lane failed in it: it is redone."""
         try:
             record = CaseRecord.model_validate_json(self._path(case).read_text(encoding="utf-8"))
         except (OSError, ValueError):  # not there, not UTF-8, or not a record

@@ -5,6 +5,7 @@ A value that could not be had is null and a reason stands beside it; it is never
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,31 @@ Stage = Literal["pseudolabel", "train", "segment"]
 Status = Literal["ok", "failed", "invalid", "skipped"]
 Verdict = Literal["faster", "slower", "equivalent", "inconclusive"]
 Gate = Literal["pass", "fail"]
+
+
+@dataclass(frozen=True)
+class LaneKey:
+    """What takes turns: a backend in one precision.
+
+    Its string form is the key in records and pictures. The fp32 lane has its backend's plain name.
+    """
+
+    backend: str
+    precision: str = "fp32"
+
+    def __str__(self) -> str:
+        return self.backend if self.precision == "fp32" else f"{self.backend} {self.precision}"
+
+    @classmethod
+    def parse(cls, text: str) -> LaneKey:
+        """The key of a string form."""
+        backend, _, precision = text.partition(" ")
+        return cls(backend, precision or "fp32")
+
+    @property
+    def file_name(self) -> str:
+        """Its part of a file's name."""
+        return str(self).replace(" ", "-")
 
 
 class _Model(BaseModel):
@@ -68,6 +94,9 @@ class Attested(_Model):
     version: str
     device: str
     precision: str
+    requested_precision: str = Field(
+        default="fp32", description="asked of this part; an int8 artifact may keep its decoder in fp32"
+    )
     providers: list[str]
     nodes_per_provider: dict[str, int] | None
     threads: int | None
@@ -104,14 +133,14 @@ class Cell(_Model):
 
 
 class Comparison(_Model):
-    """A candidate backend against a baseline backend in the same run."""
+    """A candidate backend against a baseline backend in the same run; the baseline runs in fp32."""
 
     stage: Stage
     task: str
     model: str
     prompt: str | None
     device: str
-    precision: str
+    precision: str = Field(description="the candidate's")
     candidate: str
     baseline: str
     speedup: float | None = Field(description="baseline time / candidate time, median over pairs; above 1 is faster")
@@ -134,9 +163,12 @@ class Picture(_Model):
     spacing_mm: tuple[float, float] = Field(description="row spacing, column spacing")
     image: str = Field(description="8-bit grey, windowed as the model saw it")
     reference: str = Field(description="8-bit label values")
-    predictions: dict[str, str] = Field(description="backend → PNG of 8-bit label values")
+    predictions: dict[str, str] = Field(
+        description="lane → PNG of 8-bit label values; `onnxruntime`, and in another precision `onnxruntime int8`"
+    )
     labels: dict[int, str]
-    dice: dict[str, float | None] = Field(description="backend → mean Dice of this slice's labels")
+    dice: dict[str, float | None] = Field(description="lane → mean Dice of this slice's labels")
+    dice_reason: str | None = Field(default=None, description="why no Dice is given")
 
 
 class TaskInfo(_Model):

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from benchmark import __version__
-from benchmark.artifacts import ensure_artifact
+from benchmark.artifacts import Export, ensure_artifact
 from benchmark.collect import allocator_notes, collect_cells
 from benchmark.data.intensity import describe
 from benchmark.data.msd import CaseFiles
 from benchmark.data.volume import load_volume
 from benchmark.errors import InputError
 from benchmark.files import sha256_text, write_text_atomically
+from benchmark.lanes import Sources
 from benchmark.measure.environment import environment
 from benchmark.measure.group import Work, measure_group
-from benchmark.plan import Group, PlannedTask, make_group, plan_tasks, threads_of
+from benchmark.plan import Group, PlannedTask, fingerprint, make_group, plan_lanes, plan_tasks, threads_of
 from benchmark.preflight import claim_run_dir, require_devices, require_models, require_threads, sole_user
-from benchmark.results import Environment, Results, Stage, TaskInfo, save_results
+from benchmark.results import Environment, LaneKey, Results, Stage, TaskInfo, save_results
+from benchmark.samples import task_samples
 from benchmark.spec import Spec
 from benchmark.stages import pseudolabel, segment
 from benchmark.supervision import LabelStore, Supervision, train_on
-from exporters.base import Exportable
-from exporters.manifest import Manifest
+from exporters.exportable import Exportable
+from exporters.manifest import RANDOM_WEIGHTS, Manifest
 from exporters.sam import LoadedSam, load_sam
 from exporters.unet import LoadedUNet, load_unet
-from runners.base import ModuleSource
 
 ELAPSED_FILE = ".elapsed"
+
+UNET_PRECISIONS = ("fp32",)
+"""What the UNet's export knows in this version."""
 
 
 class Progress(Protocol):
@@ -88,28 +94,44 @@ class Run:
         return results
 
     def _pseudolabel_all(self, planned: Sequence[PlannedTask]) -> dict[str, LabelStore]:
-        """Task → its pseudo labels of the first model, device and precision; those train the UNets."""
+        """Task → its pseudo labels of the first model and device; those train the UNets."""
         stores: dict[str, LabelStore] = {}
-        for name in self.spec.sam.models if self.spec.sam else ():
-            sam = load_sam(name)
-            sources = self._artifact(name, sam.weights.key, (sam.encoder, sam.decoder), sam.export)
+        settings = self.spec.sam
+        if settings is None:
+            return stores
+        lanes = plan_lanes(self.spec)
+        for name in settings.models:
+            sam = load_sam(name, settings.checkpoints.get(name), settings.seed(name))
+            export = partial(self._export_sam, sam, planned)
+            key = weights_key(sam, planned, lanes)
+            sources = self._artifacts(name, key, (sam.encoder, sam.decoder), lanes, export)
             for task in planned:
-                for device, precision in self._placements():
-                    store = self._pseudolabel(task, sam, sources, device, precision)
-                    stores.setdefault(task.name, store)
+                for device in self.spec.devices:
+                    stores.setdefault(task.name, self._pseudolabel(task, sam, key, sources, device, lanes))
         return stores
 
+    def _export_sam(self, sam: LoadedSam, planned: Sequence[PlannedTask], folder: Path, precision: str) -> Manifest:
+        """A reduced precision is calibrated and held against PyTorch on slices of every task of the run.
+
+        For fp32 the tolerance of the export suffices, since the run itself measures parity.
+        """
+        if precision == "fp32":
+            return sam.export(folder)
+        samples = [sample for task in planned for sample in task_samples(task.task, sam.model)]
+        return sam.export(folder, precision, samples)
+
     def _pseudolabel(
-        self, planned: PlannedTask, sam: LoadedSam, sources: Sequence[ModuleSource], device: str, precision: str
+        self, planned: PlannedTask, sam: LoadedSam, key: str, sources: Sources, device: str, lanes: tuple[LaneKey, ...]
     ) -> LabelStore:
         settings = self.spec.sam
         if settings is None:
             raise ValueError("the pseudo-label stage needs spec.sam")
         model = sam.model
         sam_input = pseudolabel.SamInput.of(model)
-        content = {"checkpoint": sam.weights.key, "min_pixels": settings.min_pixels}
+        content = {"weights": key, "min_pixels": settings.min_pixels}
+        no_dice = RANDOM_WEIGHTS if sam.weights.random else None
         group = self._group(
-            "pseudolabel", planned, model.name, settings.prompts, device, precision, planned.cases, content
+            "pseudolabel", planned, model.name, settings.prompts, device, lanes, planned.cases, content, no_dice
         )
         store = LabelStore(self.run_dir, group)
         work = Work(
@@ -126,6 +148,11 @@ class Run:
     def _segment_all(self, planned: Sequence[PlannedTask], stores: dict[str, LabelStore]) -> None:
         if self.spec.unet is None:
             return
+        if left_out := [precision for precision in self.spec.precisions if precision not in UNET_PRECISIONS]:
+            self._results.notes.append(
+                f"segmentation was measured in {', '.join(UNET_PRECISIONS)} alone, because this version cannot export "
+                f"the UNet in {', '.join(left_out)}"
+            )
         for task in planned:
             for path in self.spec.unet.checkpoints:
                 self._segment(task, load_unet(path), path.stem)
@@ -159,10 +186,11 @@ class Run:
             )
         parts = (unet.unet,)
         name = f"unet-2d-{planned.name}-{variant}"
-        sources = self._artifact(name, unet.weights.key, parts, unet.export)
-        for device, precision in self._placements():
+        lanes = plan_lanes(self.spec, UNET_PRECISIONS)
+        sources = self._artifacts(name, unet.weights.key, parts, lanes, lambda folder, _: unet.export(folder))
+        for device in self.spec.devices:
             content = {"checkpoint": unet.weights.key, "windows": str(windows), "labels": labels}
-            group = self._group("segment", planned, "unet-2d", (variant,), device, precision, planned.test, content)
+            group = self._group("segment", planned, "unet-2d", (variant,), device, lanes, planned.test, content)
             work = Work(
                 sources=sources,
                 pipeline=lambda runners: segment.SegmentPipeline(runners[0], variant, channels, windows),
@@ -171,21 +199,26 @@ class Run:
             )
             self._measure(group, work)
 
-    def _artifact(
-        self, name: str, checkpoint_sha256: str, parts: Sequence[Exportable], export: Callable[[Path], Manifest]
-    ) -> list[ModuleSource]:
-        advance = self.progress.start(f"export {name} to ONNX and verify it", 1)
-        libraries = self._environment.libraries
-        sources = ensure_artifact(self.run_dir, name, checkpoint_sha256, parts, export, libraries)
-        advance(1, "")
+    def _artifacts(
+        self, name: str, weights: str, parts: Sequence[Exportable], lanes: Sequence[LaneKey], export: Export
+    ) -> Sources:
+        """One artifact a precision of the lanes."""
+        sources = {}
+        for precision in dict.fromkeys(lane.precision for lane in lanes):
+            what = name if precision == "fp32" else f"{name} in {precision}"
+            advance = self.progress.start(f"export {what} to ONNX and verify it", 1)
+            libraries = self._environment.libraries
+            sources[precision] = ensure_artifact(self.run_dir, name, weights, parts, precision, export, libraries)
+            advance(1, "")
         return sources
 
     def _group(
-        self, stage: Stage, planned: PlannedTask, model: str, variants: tuple[str, ...], device: str, precision: str,
-        cases: tuple[CaseFiles, ...], content: Mapping[str, object],
+        self, stage: Stage, planned: PlannedTask, model: str, variants: tuple[str, ...], device: str,
+        lanes: tuple[LaneKey, ...], cases: tuple[CaseFiles, ...], content: Mapping[str, object],
+        no_dice: str | None = None,
     ) -> Group:  # fmt: skip
-        machine = self._environment.model_dump(include={"cpu", "gpu", "libraries", "variables"})
-        return make_group(self.spec, stage, planned, model, variants, device, precision, cases, {**content, **machine})
+        decides = {**content, **self._environment.model_dump(include={"cpu", "gpu", "libraries", "variables"})}
+        return make_group(self.spec, stage, planned, model, variants, device, lanes, cases, decides, no_dice)
 
     def _measure(self, group: Group, work: Work) -> None:
         advance = self.progress.start(group.title, len(group.cases))
@@ -197,9 +230,6 @@ class Run:
         if group.stage == "pseudolabel":
             info = next(task for task in self._results.tasks if task.name == group.planned.name)
             info.slices = sum(record.slices for record in records)
-
-    def _placements(self) -> list[tuple[str, str]]:
-        return [(device, precision) for device in self.spec.devices for precision in self.spec.precisions]
 
     def _empty_results(self, planned: Sequence[PlannedTask]) -> Results:
         return Results(
@@ -214,6 +244,14 @@ class Run:
             cells=[],
             comparisons=[],
         )
+
+
+def weights_key(sam: LoadedSam, planned: Sequence[PlannedTask], lanes: Sequence[LaneKey]) -> str:
+    """Changes with a SAM's weights, and with the data where a precision is calibrated on them."""
+    if all(lane.precision != "int8-static" for lane in lanes):
+        return sam.weights.key
+    data = [fingerprint(task.task, task.cases) for task in planned]
+    return sha256_text(sam.weights.key, json.dumps(data, default=str, sort_keys=True))
 
 
 def _showing_loss(advance: Callable[[float, str], None]) -> Callable[[float, float], None]:

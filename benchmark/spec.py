@@ -4,141 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from benchmark.errors import InputError
-from runners.registry import BACKENDS
+from benchmark.sections import DataSpec, MeasureSpec, SamSpec, Section, UnetSpec, distinct, known
+from runners.registry import BACKENDS, PRECISIONS
 
 REFERENCE_BACKEND = "pytorch"
+"""Its fp32 lane is what every other lane is compared with."""
+
 REFERENCE_LABELS = "reference"
 """Where a prompt strategy names the labels a UNet learned from, this names the reference labels."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TaskSettings(_Model):
-    """What to use of one task instead of its defaults."""
-
-    channel: int | None = Field(default=None, ge=0, description="of a multi-channel image")
-    window: tuple[float, float] | None = Field(default=None, description="CT level and width, HU")
-    labels: tuple[str, ...] | None = Field(default=None, description="names; others count as background")
-
-
-class DataSpec(_Model):
-    """A folder of MSD task folders, and what of it to use."""
-
-    root: Path
-    tasks: tuple[str, ...] = Field(min_length=1)
-    cases: int | None = Field(default=None, ge=1, description="at most so many cases of each task, drawn by seed")
-    slices: int | None = Field(default=None, ge=1, description="at most so many slices of each case, evenly spread")
-    seed: int = Field(default=0, ge=0)
-    settings: dict[str, TaskSettings] = {}
-
-    @field_validator("tasks")
-    @classmethod
-    def _plain_names(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        for task in tasks:
-            if task in {"", ".", ".."} or "/" in task or "\\" in task:
-                raise ValueError(f"{task!r} is not the name of a folder in data.root")
-        return _distinct(tasks)
-
-    @model_validator(mode="after")
-    def _settings_of_known_tasks(self) -> DataSpec:
-        for task in self.settings:
-            if task not in self.tasks:
-                raise ValueError(f"settings name {task}, which is not among data.tasks")
-        return self
-
-
-class SamSpec(_Model):
-    """The pseudo-label stage."""
-
-    models: tuple[str, ...] = Field(default=("litemedsam",), min_length=1)
-    prompts: tuple[str, ...] = Field(default=("box",), min_length=1)
-    min_pixels: int = Field(default=1, ge=1, description="a label with fewer pixels in a slice gets no prompt there")
-
-    @field_validator("models")
-    @classmethod
-    def _distinct_models(cls, models: tuple[str, ...]) -> tuple[str, ...]:
-        return _distinct(models)
-
-    @field_validator("prompts")
-    @classmethod
-    def _known_prompts(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
-        from benchmark.prompts import STRATEGIES
-
-        return _known(prompts, STRATEGIES, "prompt strategy")
-
-
-class UnetSpec(_Model):
-    """The segmentation stage: a 2-D UNet trained here on each kind of label, or brought as checkpoints."""
-
-    labels: tuple[str, ...] | None = Field(
-        default=None,
-        min_length=1,
-        description="prompt strategies and `reference`; by default the first strategy and `reference`",
-    )
-    checkpoints: tuple[Path, ...] = Field(default=(), description="trained by sambench; then nothing is trained")
-    epochs: int = Field(default=120, ge=1)
-    batch_size: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=4e-3, gt=0)
-    patch: tuple[PositiveInt, PositiveInt] = (128, 128)
-    channels: tuple[PositiveInt, ...] = (16, 32, 64, 128)
-    strides: tuple[PositiveInt, ...] = (2, 2, 2)
-    res_units: int = Field(default=2, ge=0)
-    test_share: float = Field(default=0.34, gt=0, lt=1, description="share of the cases that is only tested on")
-    same_case: bool = Field(
-        default=False, description="let a task of one case train and test on it: speed and parity, no accuracy"
-    )
-    slices_per_batch: int = Field(default=8, ge=1, description="slices that go through the UNet at once")
-    overlap: float = Field(
-        default=0.25, ge=0, lt=1, description="of the sliding windows, where a slice exceeds a patch"
-    )
-
-    @field_validator("labels")
-    @classmethod
-    def _distinct_labels(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return labels and _distinct(labels)
-
-    @field_validator("checkpoints")
-    @classmethod
-    def _distinct_checkpoints(cls, checkpoints: tuple[Path, ...]) -> tuple[Path, ...]:
-        _distinct(tuple(path.stem for path in checkpoints))  # the results tell them apart by it
-        return checkpoints
-
-    @model_validator(mode="after")
-    def _network_can_be_built(self) -> UnetSpec:
-        from exporters.unet import UNetConfig
-
-        try:
-            UNetConfig(labels={}, patch=self.patch, channels=self.channels, strides=self.strides)
-        except ValidationError as error:
-            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-        return self
-
-
-class MeasureSpec(_Model):
-    """How long and how often."""
-
-    repeats: int = Field(default=1, ge=1, description="timed passes over each case, at least")
-    samples: int = Field(default=64, ge=1, description="further passes until each backend has so many; 64 allow a p90")
-    budget_s: float = Field(default=60, ge=0, description="no further pass begins after so long, over all cases")
-    warmup: int = Field(default=2, ge=0, description="untimed units for each backend at each case's start")
-    threads: int | None = Field(default=None, ge=1, description="per operator; by default the cores of this process")
-    pause_ms: float = Field(
-        default=5.0,
-        ge=0,
-        le=10_000,
-        description="between turns, so that one backend's spinning threads do not slow the other",
-    )
-
-
-class Spec(_Model):
+class Spec(Section):
     """A whole run."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -147,20 +29,32 @@ class Spec(_Model):
     unet: UnetSpec | None = None
     backends: tuple[str, ...] = Field(default=("pytorch", "onnxruntime"), min_length=1)
     devices: tuple[str, ...] = Field(default=("cpu",), min_length=1)
-    precisions: tuple[Literal["fp32"], ...] = Field(default=("fp32",), min_length=1)
+    precisions: tuple[str, ...] = Field(default=("fp32",), min_length=1)
     measure: MeasureSpec = MeasureSpec()
 
     @field_validator("backends")
     @classmethod
     def _known_backends(cls, backends: tuple[str, ...]) -> tuple[str, ...]:
-        return _known(backends, BACKENDS, "backend")
+        return known(backends, BACKENDS, "backend")
 
     @field_validator("devices")
     @classmethod
     def _known_devices(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
         from runners.device import Device
 
-        return _distinct(tuple(str(Device.parse(device)) for device in devices))
+        return distinct(tuple(str(Device.parse(device)) for device in devices))
+
+    @field_validator("precisions")
+    @classmethod
+    def _supported_precisions(cls, precisions: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known(precisions, dict.fromkeys(p for supported in PRECISIONS.values() for p in supported), "precision")
+        # Backends are not there if they were refused, which is told already.
+        backends: tuple[str, ...] = info.data.get("backends", tuple(BACKENDS))
+        for precision in precisions:
+            if not any(precision in PRECISIONS[backend] for backend in backends):
+                able = " or ".join(backend for backend in BACKENDS if precision in PRECISIONS[backend])
+                raise ValueError(f"{', '.join(backends)} cannot run {precision}; add {able} to backends")
+        return precisions
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Spec:
@@ -178,6 +72,13 @@ class Spec(_Model):
                     f"unet.labels names {labels!r}; choose from sam.prompts ({', '.join(strategies) or 'none'}) "
                     f"and {REFERENCE_LABELS!r}"
                 )
+        # The first model's pseudo labels are the ones that are learned from.
+        learned = [labels for labels in self.training_labels if labels != REFERENCE_LABELS]
+        if learned and self.sam and self.sam.seed(self.sam.models[0]) is not None:
+            raise ValueError(
+                f"unet.labels: {', '.join(learned)} would be pseudo labels of random weights, and a UNet learns "
+                f"nothing from them; set unet.labels: [{REFERENCE_LABELS}]"
+            )
 
     @property
     def training_labels(self) -> tuple[str, ...]:
@@ -187,20 +88,6 @@ class Spec(_Model):
         if self.unet.labels is not None:
             return self.unet.labels
         return (*(self.sam.prompts[:1] if self.sam else ()), REFERENCE_LABELS)
-
-
-def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(values)) != len(values):
-        raise ValueError(f"{', '.join(values)}: each may stand once")
-    return values
-
-
-def _known(values: tuple[str, ...], known: object, kind: str) -> tuple[str, ...]:
-    names = sorted(known)  # type: ignore[call-overload]
-    for value in values:
-        if value not in names:
-            raise ValueError(f"{value!r} is no {kind}; choose from {', '.join(names)}")
-    return _distinct(values)
 
 
 def load_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
@@ -238,6 +125,9 @@ def parse_spec(content: dict[str, Any], source: str, base: Path) -> Spec:
         raise InputError(f"{source}: {_explain(error)}") from None
     root = _resolved(base, spec.data.root, f"{source}: data.root")
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"root": root})})
+    if spec.sam is not None and spec.sam.checkpoints:
+        files = {m: _resolved(base, p, f"{source}: sam.checkpoints.{m}") for m, p in spec.sam.checkpoints.items()}
+        spec = spec.model_copy(update={"sam": spec.sam.model_copy(update={"checkpoints": files})})
     if spec.unet is not None and spec.unet.checkpoints:
         found = tuple(_resolved(base, path, f"{source}: unet.checkpoints") for path in spec.unet.checkpoints)
         spec = spec.model_copy(update={"unet": spec.unet.model_copy(update={"checkpoints": found})})

@@ -18,9 +18,9 @@ from benchmark.data.volume import Volume, load_labels, load_volume, save_labels
 from benchmark.errors import InputError
 from benchmark.files import sha256_text, write_text_atomically
 from benchmark.measure.case import Predictions
-from benchmark.plan import Group, PlannedTask, chosen_slices, fingerprint
-from benchmark.results import Training
-from benchmark.spec import REFERENCE_BACKEND, REFERENCE_LABELS, Spec
+from benchmark.plan import REFERENCE_LANE, Group, PlannedTask, chosen_slices, fingerprint
+from benchmark.results import LaneKey, Training
+from benchmark.spec import REFERENCE_LABELS, Spec
 from exporters.manifest import sha256_file
 from exporters.unet import UNetConfig
 
@@ -45,15 +45,21 @@ class LabelStore:
         return all(self.path(strategy, case).is_file() for strategy in self.group.variants)
 
     def save(self, volume: Volume, chosen: Sequence[Slice], predictions: Predictions) -> None:
-        """Writes a case's pseudo labels: the reference backend's, or the first backend's where that was not run."""
-        for strategy, by_backend in predictions.items():
-            if not by_backend:
+        """Writes a case's pseudo labels: the reference lane's, or those of the lane that stands in for it."""
+        for strategy, by_lane in predictions.items():
+            if not by_lane:
                 continue
-            maps = by_backend.get(REFERENCE_BACKEND, next(iter(by_backend.values())))
+            maps = by_lane[_teacher(list(by_lane))]
             labels = np.zeros_like(volume.label)
             for piece, label_map in zip(chosen, maps, strict=True):
                 labels[:, :, piece.index] = label_map.T
             save_labels(labels, volume.geometry, self.path(strategy, volume.case))
+
+
+def _teacher(lanes: Sequence[str]) -> str:
+    """The lane whose masks become labels: the reference, else the first in fp32, else the first."""
+    full = [lane for lane in lanes if LaneKey.parse(lane).precision == REFERENCE_LANE.precision]
+    return str(REFERENCE_LANE) if str(REFERENCE_LANE) in lanes else (full or list(lanes))[0]
 
 
 @dataclass(frozen=True)

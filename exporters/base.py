@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
 import shutil
 import time
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from exporters.exportable import Exportable
+from exporters.graph import OPSET, assert_evaluation_mode, export_onnx, node_counts
+from exporters.hold import compare, require_within_tolerance, run_pytorch
 from exporters.manifest import (
     MANIFEST_FILE,
     ExportError,
@@ -24,44 +22,10 @@ from exporters.manifest import (
     FileEntry,
     Ladder,
     Manifest,
-    TensorSpec,
     Weights,
     external_locations,
     sha256_file,
 )
-
-OPSET = 20
-"""Has Gelu as one operator: LiteMedSAM's encoder runs a third faster with it than with opset 18's five nodes."""
-
-INLINE_BYTES = 1_800_000_000
-"""More weights than this go to a file of their own: a protobuf message ends at 2 GiB."""
-
-Feed = Mapping[str, NDArray[Any]]
-Arrays = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Exportable:
-    """A module, its contract, and inputs of several shapes to hold the export against.
-
-    Attributes:
-        name: the file's stem: `encoder`, `decoder`, `unet`.
-        module: a `torch.nn.Module` in evaluation mode; its forward takes the inputs by name. PyTorch runs this one.
-        inputs: in the order of the module's forward.
-        outputs: in the order it returns them.
-        feeds: inputs to verify with; the first is also the example that is traced, so its dynamic sizes exceed 1.
-        tolerance: the largest absolute difference from PyTorch that is accepted, per output.
-        graph_module: makes the module that is traced, where another formulation gives a faster graph; it is held
-            against `module` like any export.
-    """
-
-    name: str
-    module: Any
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    feeds: Callable[[], Sequence[Feed]]
-    tolerance: Mapping[str, float]
-    graph_module: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -167,12 +131,12 @@ def _refuse_foreign_folder(out_dir: Path) -> None:
 
 
 def _export_part(part: Exportable, folder: Path, options: ExportOptions) -> tuple[FileEntry, list[str]]:
-    _assert_evaluation_mode(part.name, part.module)
+    assert_evaluation_mode(part.name, part.module)
     feeds = part.feeds()
     path = folder / f"{part.name}.onnx"
     options.on_step(f"export the {part.name}")
     started = time.perf_counter()
-    _export_onnx(part, feeds[0], path)
+    export_onnx(part, feeds[0], path)
     seconds = time.perf_counter() - started
     options.on_step(f"hold the {part.name} against PyTorch")
     references, flops = run_pytorch(part, feeds)
@@ -194,7 +158,7 @@ def _export_part(part: Exportable, folder: Path, options: ExportOptions) -> tupl
         precision=precision,
         inputs=part.inputs,
         outputs=part.outputs,
-        nodes=_node_counts(path),
+        nodes=node_counts(path),
         parameters=sum(parameter.numel() for parameter in part.module.parameters()),
         flops=flops,
         flops_shapes={name: value.shape for name, value in feeds[-1].items()},
@@ -207,151 +171,6 @@ def _export_part(part: Exportable, folder: Path, options: ExportOptions) -> tupl
 
 def _external_file(path: Path) -> ExternalFile:
     return ExternalFile(file=path.name, sha256=sha256_file(path), bytes=path.stat().st_size)
-
-
-def _assert_evaluation_mode(part: str, module: Any) -> None:
-    """Normalisation exported in training mode uses the batch's own statistics, and nothing else would notice."""
-    training = [name or part for name, inner in module.named_modules() if inner.training]
-    if training:
-        raise ExportError(f"{part}: {training[0]} is in training mode; call .eval() before the export")
-
-
-def _export_onnx(part: Exportable, feed: Feed, path: Path) -> None:
-    import torch
-
-    module = part.graph_module() if part.graph_module else part.module
-    _assert_evaluation_mode(part.name, module)
-    example = {spec.name: torch.from_numpy(np.array(feed[spec.name])) for spec in part.inputs}
-    dynamic = {
-        spec.name: {axis: dim for axis, dim in enumerate(spec.dims) if isinstance(dim, str)} for spec in part.inputs
-    }
-    with _quiet():
-        program = torch.onnx.export(
-            module,
-            kwargs=example,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[spec.name for spec in part.inputs],
-            output_names=[spec.name for spec in part.outputs],
-            dynamic_shapes=dynamic,
-            verbose=False,
-        )
-    if program is None:
-        raise ExportError(f"{part.name}: torch.onnx.export returned nothing")
-    _declare_contract(program.model.graph, part)
-    weights = sum(value.const_value.nbytes for value in program.model.graph.initializers.values() if value.const_value)
-    program.save(str(path), external_data=weights > INLINE_BYTES)
-
-
-def _declare_contract(graph: Any, part: Exportable) -> None:
-    """Gives inputs and outputs the dimension names of the contract; the exporter invents names and unifies some."""
-    import onnx_ir
-
-    for values, specs in ((graph.inputs, part.inputs), (graph.outputs, part.outputs)):
-        for value, spec in zip(values, specs, strict=True):
-            value.shape = onnx_ir.Shape(spec.dims)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter's progress prints and deprecation warnings are about itself, not about the user's model."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def run_pytorch(part: Exportable, feeds: Sequence[Feed]) -> tuple[list[Arrays], int]:
-    """PyTorch's outputs for every feed, and the floating-point operations of the last one (a multiply-add is two)."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    outputs: list[Arrays] = []
-    flops = 0
-    for feed in feeds:
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            result = part.module(**{name: torch.from_numpy(np.array(value)) for name, value in feed.items()})
-        values = (result,) if isinstance(result, torch.Tensor) else result
-        outputs.append({spec.name: value.numpy() for spec, value in zip(part.outputs, values, strict=True)})
-        flops = counter.get_total_flops()
-    return outputs, flops
-
-
-def compare(part: Exportable, path: Path, feeds: Sequence[Feed], references: Sequence[Arrays]) -> dict[str, float]:
-    """Runs every feed through ONNX Runtime on the CPU.
-
-    Returns:
-        The largest absolute difference per output over all feeds; NaN where an output is not finite.
-
-    Raises:
-        ExportError: ONNX Runtime cannot load the file, or a shape differs.
-    """
-    session = cpu_session(path)
-    worst = dict.fromkeys((spec.name for spec in part.outputs), 0.0)
-    for feed, reference in zip(feeds, references, strict=True):
-        for name, got in zip(worst, session.run(list(worst), dict(feed)), strict=True):
-            if reference[name].shape != got.shape:
-                raise ExportError(f"{path.name}: {name} is {got.shape} where PyTorch gives {reference[name].shape}")
-            worst[name] = float(np.maximum(worst[name], np.abs(got - reference[name]).max()))  # keeps NaN
-    return worst
-
-
-def verify(part: Exportable, path: Path, feeds: Sequence[Feed]) -> dict[str, float]:
-    """Runs every feed through PyTorch and through ONNX Runtime on the CPU.
-
-    Returns:
-        The largest absolute difference per output, over all feeds.
-
-    Raises:
-        ExportError: a shape differs, or a difference exceeds the part's tolerance.
-    """
-    references, _ = run_pytorch(part, feeds)
-    errors = compare(part, path, feeds, references)
-    require_within_tolerance(part, path, errors)
-    return errors
-
-
-def require_within_tolerance(part: Exportable, path: Path, errors: Mapping[str, float]) -> None:
-    """Refuses an export that computes something else.
-
-    Raises:
-        ExportError: an output differs by more than the part's tolerance.
-    """
-    for name, error in errors.items():
-        # `not <=` also catches NaN, which compares false with everything.
-        if not error <= part.tolerance[name]:
-            raise ExportError(
-                f"{path.name}: {name} differs from PyTorch by {error:.3g}, over {part.tolerance[name]:.3g}; this graph "
-                "does not compute what the module computes"
-            )
-
-
-def cpu_session(path: Path) -> Any:
-    """The file in ONNX Runtime on the CPU.
-
-    Raises:
-        ExportError: it cannot be loaded.
-    """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
-        raise ExportError(f"{path.name}: ONNX Runtime cannot load it ({str(error).splitlines()[0]})") from None
-
-
-def _node_counts(path: Path) -> dict[str, int]:
-    import onnx
-
-    graph = onnx.load(str(path), load_external_data=False).graph
-    return dict(Counter(node.op_type for node in graph.node).most_common())
 
 
 def _versions() -> dict[str, str]:

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.base import Arrays, Feed, cpu_session
+from exporters.exportable import Arrays, Feed
+from exporters.hold import cpu_session
 from exporters.manifest import KindParity, Ladder
 
 GATE = 0.999

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from exporters.base import INLINE_BYTES, Feed, Reduction
+from exporters.base import Reduction
+from exporters.exportable import Feed
+from exporters.graph import INLINE_BYTES
 from exporters.manifest import ExportError
 from exporters.parity import Answer
 

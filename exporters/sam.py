@@ -12,8 +12,9 @@ import numpy as np
 from torch import nn
 
 from exporters import sam_networks as networks
-from exporters.base import Exportable, ExportOptions, Feed, export_artifact
+from exporters.base import ExportOptions, export_artifact
 from exporters.checkpoint import load_checkpoint, load_state
+from exporters.exportable import Exportable, Feed
 from exporters.fetch import PUBLISHED, Published, cached, is_published
 from exporters.manifest import RANDOM_WEIGHTS, ExportError, Manifest, TensorSpec, Weights, sha256_file
 from exporters.parity import Fit, Sample, climb, pytorch_answers

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 
-from exporters.base import Exportable, Feed, export_artifact
+from exporters.base import export_artifact
 from exporters.checkpoint import load_checkpoint, load_state
+from exporters.exportable import Exportable, Feed
 from exporters.manifest import ExportError, Manifest, TensorSpec, Weights, sha256_file
 
 CHECKPOINT_FORMAT = "sambench-unet-1"

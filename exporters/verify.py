@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporters.base import Exportable, verify
+from exporters.exportable import Exportable
+from exporters.hold import verify
 from exporters.manifest import RANDOM_WEIGHTS, ArtifactChangedError, ExportError, Ladder, Manifest, load_manifest
 from exporters.parity import Sample, climb, pytorch_answers
 from exporters.sam import SAM_MODELS, LoadedSam, load_sam

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from benchmark.results import CaseDice, Cell
-from reports.speed import cell_reason, place, place_columns
+from reports.speed import cell_reason, dice_reason, place, place_columns
 from reports.table import Column, Table, Value, absent, keys, known
 from reports.text import REFERENCE, condition, dice, difference
 from reports.view import View
@@ -67,7 +67,7 @@ def _label_dice(view: View, cells: Sequence[Cell], variant: str, label: str) -> 
 def _mean_dice(cell: Cell | None) -> Value:
     if cell is None:
         return absent("not part of the run")
-    value = known(dice(cell.dice), cell_reason(cell, "no Dice was measured"))
+    value = known(dice(cell.dice), dice_reason(cell))
     return value if cell.status == "ok" else Value(value.text, cell_reason(cell, ""))
 
 
@@ -96,28 +96,26 @@ def _case_dice(cell: Cell | None, case: str, label: str) -> Value:
     return known(dice(entry.dice), entry.reason)
 
 
+def _weak_and_full(weak: Cell, full: Cell) -> tuple[Value, ...]:
+    """Both Dice values, their difference, and the share that weak supervision keeps."""
+    both = (known(dice(weak.dice), dice_reason(weak)), known(dice(full.dice), dice_reason(full)))
+    if weak.dice is None or full.dice is None:
+        lacking = absent(dice_reason(weak if weak.dice is None else full))
+        return (*both, lacking, lacking)
+    kept = Value(f"{weak.dice / full.dice:.1%}") if full.dice > 0 else absent("full supervision reached a Dice of 0")
+    return (*both, Value(difference(weak.dice - full.dice)), kept)
+
+
 def supervision_table(view: View) -> Table | None:
     """Weak supervision (pseudo labels) against full supervision (reference labels), where the run has both."""
-    cells = [cell for cell in view.cells("segment") if cell.status == "ok" and cell.dice is not None]
-    full = {(cell.task, cell.model, view.variant(cell)): cell.dice for cell in cells if cell.prompt == REFERENCE}
+    cells = [cell for cell in view.cells("segment") if cell.status == "ok"]
+    full = {(cell.task, cell.model, view.variant(cell)): cell for cell in cells if cell.prompt == REFERENCE}
     rows = []
     for cell in cells:
         reference = full.get((cell.task, cell.model, view.variant(cell)))
-        if cell.prompt == REFERENCE or reference is None or cell.dice is None:
-            continue
-        kept = f"{cell.dice / reference:.1%}" if reference > 0 else None
-        rows.append(
-            (
-                Value(cell.task),
-                Value(cell.model),
-                Value(condition("segment", cell.prompt)),
-                Value(view.variant(cell)),
-                Value(dice(cell.dice)),
-                Value(dice(reference)),
-                Value(difference(cell.dice - reference)),
-                Value(kept) if kept else absent("full supervision reached a Dice of 0"),
-            )
-        )
+        if cell.prompt != REFERENCE and reference is not None:
+            names = (cell.task, cell.model, condition("segment", cell.prompt), view.variant(cell))
+            rows.append((*map(Value, names), *_weak_and_full(cell, reference)))
     if not rows:
         return None
     return Table(

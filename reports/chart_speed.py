@@ -34,12 +34,10 @@ def speedup(view: View, width: Width) -> Figure | None:
         outcome = view.outcome(comparison)
         if outcome in VERDICT_LOOKS and comparison.speedup is not None:
             low, high = comparison.ci95 or (None, None)
-            names = f"{text.backend_name(comparison.candidate)} / {text.backend_name(comparison.baseline)}"
-            several = view.many_pairs or view.many_devices or view.many_precisions
-            compared = [" ".join([names, *view.settings(comparison)])] if several else []
+            compared = view.compared(comparison)
             rows.append(
                 {
-                    "what": "\n".join([view.label(comparison, stage=True), *compared]),
+                    "what": "\n".join([view.label(comparison, stage=True), *([compared] if compared else [])]),
                     "speedup": comparison.speedup,
                     "low": low,
                     "high": high,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.results import Picture
-from reports.text import ABSENT, backend_name, condition, dice
+from benchmark.results import LaneKey, Picture
+from reports.text import ABSENT, condition, dice, lane_name
 
 # Apart from each other in hue and lightness, and from white, which the reference is drawn in.
 COLOURS = ("#ff9f1c", "#2ec4ff", "#ff5fa2", "#9be564", "#c79bff", "#ffe156")
@@ -32,9 +32,9 @@ class Outline:
 
 @dataclass(frozen=True)
 class Panel:
-    """One backend's prediction."""
+    """One lane's prediction."""
 
-    backend: str
+    name: str
     dice: str
     outlines: tuple[Outline, ...]
     alt: str
@@ -42,7 +42,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Plate:
-    """One slice with a panel per backend. `problem` says why there is nothing to see."""
+    """One slice with a panel per lane. `problem` says why there is nothing to see, `no_dice` why it has no Dice."""
 
     caption: str
     width: int = 0
@@ -53,6 +53,7 @@ class Plate:
     reference: tuple[Outline, ...] = ()
     panels: tuple[Panel, ...] = ()
     problem: str | None = None
+    no_dice: str | None = None
 
 
 def contour_path(mask: NDArray[Any]) -> str:
@@ -87,7 +88,7 @@ def plates(pictures: list[Picture], run_dir: Path) -> tuple[Plate, ...]:
 def _plate(picture: Picture, run_dir: Path) -> Plate:
     grey = _read(run_dir, picture.image)
     reference = _read(run_dir, picture.reference)
-    predictions = {backend: _read(run_dir, name) for backend, name in picture.predictions.items()}
+    predictions = {lane: _read(run_dir, name) for lane, name in picture.predictions.items()}
     if any(mask.shape != grey.shape for mask in (reference, *predictions.values())):
         raise ValueError("its image and masks differ in size")
     # Millimetres in units of the smaller spacing, so that numbers stay near pixels.
@@ -98,12 +99,12 @@ def _plate(picture: Picture, run_dir: Path) -> Plate:
     objects = np.any([mask > 0 for mask in (reference, *predictions.values())], axis=0)
     panels = (
         Panel(
-            backend=backend_name(backend),
-            dice=dice(picture.dice.get(backend)),
+            name=_lane_name(lane),
+            dice=dice(picture.dice.get(lane)),
             outlines=_outlines(mask, picture.labels),
-            alt=f"{_caption(picture)}: reference and prediction of {backend_name(backend)}",
+            alt=f"{_caption(picture)}: reference and prediction of {_lane_name(lane)}",
         )
-        for backend, mask in predictions.items()
+        for lane, mask in predictions.items()
     )
     return Plate(
         caption=_caption(picture),
@@ -114,7 +115,13 @@ def _plate(picture: Picture, run_dir: Path) -> Plate:
         image=_data_uri(grey),
         reference=_outlines(reference, picture.labels),
         panels=tuple(panels),
+        no_dice=picture.dice_reason,
     )
+
+
+def _lane_name(text: str) -> str:
+    key = LaneKey.parse(text)
+    return lane_name(key.backend, key.precision)
 
 
 def _read(run_dir: Path, name: str) -> NDArray[np.uint8]:

@@ -66,13 +66,16 @@ def _names(found: list[str], tasks: int) -> str:
     return "all" if len(names) == tasks else ", ".join(names)
 
 
-def _requested(cell: Cell) -> Value:
-    return Value(f"{backend_name(cell.backend)}, {cell.device}, {cell.precision}")
+def _requested(cell: Cell, part: Attested | None = None) -> Value:
+    asked = f"{backend_name(cell.backend)}, {cell.device}, {cell.precision}"
+    # A part of a reduced artifact that stays in fp32 by choice is no mismatch, but must be seen.
+    kept = part is not None and part.requested_precision != cell.precision
+    return Value(f"{asked} (this part {part.requested_precision})" if part is not None and kept else asked)
 
 
 def _attestation(cell: Cell, role: str, attested: Attested) -> tuple[Value, ...]:
     # A fallback to another device is the one thing this table exists to show.
-    same = (attested.device.partition(":")[0], attested.precision) == (cell.device, cell.precision)
+    same = (attested.device, attested.precision) == (cell.device, attested.requested_precision)
     ran = f"{backend_name(attested.backend)} {attested.version}, {attested.device}, {attested.precision}"
     nodes = attested.nodes_per_provider
     counted = Value(", ".join(f"{name}: {number:,}" for name, number in nodes.items())) if nodes else None
@@ -80,7 +83,7 @@ def _attestation(cell: Cell, role: str, attested: Attested) -> tuple[Value, ...]
         Value(cell.stage),
         Value(cell.model),
         Value(role),
-        _requested(cell),
+        _requested(cell, attested),
         Value(ran if same else f"≠ {ran}", tone="plain" if same else "bad"),
         Value(", ".join(attested.providers) or ABSENT),
         counted or absent("this backend does not tell nodes per provider"),

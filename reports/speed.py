@@ -5,18 +5,18 @@ from __future__ import annotations
 from benchmark.results import Cell, Comparison, Latency
 from reports.table import Column, Table, Tone, Value, absent, keys, known
 from reports.text import (
-    backend_name,
     condition,
     dice,
     difference,
     interval,
     is_number,
+    lane_name,
     milliseconds,
     parity,
     significant,
     speedup,
 )
-from reports.view import Outcome, View
+from reports.view import Outcome, View, lacks_dice
 
 WORDS: dict[Outcome, tuple[str, Tone]] = {
     "faster": ("▲ faster", "good"),
@@ -42,14 +42,15 @@ def place(stage: str, task: str, model: str, prompt: str | None) -> tuple[Value,
 def verdict_table(view: View) -> Table:
     """One row per comparison."""
     comparisons = view.results.comparisons
-    pairs = {(comparison.baseline, comparison.candidate) for comparison in comparisons}
-    baseline, candidate = map(backend_name, pairs.pop()) if len(pairs) == 1 else ("baseline", "candidate")
+    pairs = {view.sides(comparison) for comparison in comparisons}
+    candidate, baseline = pairs.pop() if len(pairs) == 1 else ("candidate", "baseline")
+    several = any(view.compared(comparison) for comparison in comparisons)
     return Table(
         key="verdict",
         title="Verdict of each comparison",
         columns=(
             *place_columns(view),
-            *(keys("compared") if view.many_pairs or view.many_devices or view.many_precisions else ()),
+            *(keys("compared") if several else ()),
             Column("speedup"),
             Column("95 % interval"),
             Column("pairs", width=110),
@@ -77,14 +78,12 @@ def _verdict_row(view: View, comparison: Comparison) -> tuple[Value, ...]:
         why = comparison.reason or "no speed is shown for a backend that fails the gate"
     elif outcome == "unmeasured":
         why = view.why_unmeasured(comparison)
-    names = f"{backend_name(comparison.candidate)} / {backend_name(comparison.baseline)}"
-    compared = Value(" ".join([names, *view.settings(comparison)]))
-    several = view.many_pairs or view.many_devices or view.many_precisions
+    compared = view.compared(comparison)
     candidate = view.candidate(comparison)
     measured = candidate.parity if candidate else None
     return (
         *place(comparison.stage, comparison.task, comparison.model, comparison.prompt),
-        *((compared,) if several else ()),
+        *((Value(compared),) if compared else ()),
         known(speedup(comparison.speedup), why) if counts else absent(why),
         known(interval(comparison.ci95), why) if counts else absent(why),
         Value(str(comparison.pairs)),
@@ -106,7 +105,7 @@ def _gate(outcome: Outcome, comparison: Comparison, why: str) -> Value:
 def _cell_dice(cell: Cell | None) -> Value:
     if cell is None:
         return absent("no such cell")
-    return known(dice(cell.dice), cell_reason(cell, "no Dice was measured"))
+    return known(dice(cell.dice), dice_reason(cell))
 
 
 def _lacking(cells: tuple[Cell | None, ...]) -> str:
@@ -115,15 +114,20 @@ def _lacking(cells: tuple[Cell | None, ...]) -> str:
         if cell is None:
             return "no such cell"
         if cell.status != "ok" or cell.dice is None:
-            return cell_reason(cell, "no Dice was measured")
+            return dice_reason(cell)
     return "not measured"
+
+
+def dice_reason(cell: Cell) -> str:
+    """Why a cell has no Dice."""
+    return lacks_dice(cell) or cell_reason(cell, "no Dice was measured")
 
 
 def cell_reason(cell: Cell, otherwise: str) -> str:
     """Why a cell lacks a value."""
     if cell.status == "ok":
         return cell.reason or otherwise
-    return f"{backend_name(cell.backend)} {cell.status}: {cell.reason or 'no reason recorded'}"
+    return f"{lane_name(cell.backend, cell.precision)} {cell.status}: {cell.reason or 'no reason recorded'}"
 
 
 def latency_table(view: View) -> Table:

@@ -21,6 +21,11 @@ def backend_name(backend: str) -> str:
     return NAMES.get(backend, backend)
 
 
+def lane_name(backend: str, precision: str = "fp32") -> str:
+    """A backend's name, with its precision where that is a reduced one."""
+    return backend_name(backend) if precision == "fp32" else f"{backend_name(backend)} {precision}"
+
+
 def is_number(value: float | None) -> bool:
     """Whether there is a value to show at all; NaN and infinity are none."""
     return value is not None and math.isfinite(value)

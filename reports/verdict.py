@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from benchmark.results import Comparison, TaskInfo
 from reports.table import Tone
-from reports.text import ABSENT, backend_name, condition, count, difference, interval, join, sentence, speedup
-from reports.view import STAGES, Outcome, View
+from reports.text import ABSENT, condition, count, difference, interval, join, lane_name, sentence, speedup
+from reports.view import STAGES, Outcome, View, lacks_dice
 
 VERBS = {"pseudolabel": "pseudo-labels", "train": "trains", "segment": "segments"}
 NOUNS = {"pseudolabel": "pseudo-labelling", "train": "training", "segment": "segmentation"}
@@ -61,11 +61,11 @@ def _groups(view: View) -> list[list[Comparison]]:
 
 def _compare(view: View, group: list[Comparison]) -> str:
     """One candidate against one baseline over all stages."""
-    candidate = backend_name(group[0].candidate)
+    candidate, baseline = view.sides(group[0])
     counted = [comparison for comparison in group if view.outcome(comparison) not in ("gate", "unmeasured")]
     if not counted:
         return _no_speed(view, group)
-    against = f"{backend_name(group[0].baseline)} on this machine{_settings(view, group[0])}"
+    against = f"{baseline} on this machine{_device(view, group[0])}"
     clauses = []
     for stage in STAGES:
         if members := [comparison for comparison in counted if comparison.stage == stage]:
@@ -79,10 +79,8 @@ def _and(clauses: list[str]) -> str:
     return (", and " if any("," in clause.partition("]")[2] for clause in clauses) else " and ").join(clauses)
 
 
-def _settings(view: View, comparison: Comparison) -> str:
-    said = [comparison.device] if view.many_devices or comparison.device != "cpu" else []
-    said += [comparison.precision] if view.many_precisions or comparison.precision != "fp32" else []
-    return f" ({', '.join(said)})" if said else ""
+def _device(view: View, comparison: Comparison) -> str:
+    return f" ({comparison.device})" if view.many_devices or comparison.device != "cpu" else ""
 
 
 def _speed(view: View, members: list[Comparison], against: str) -> str:
@@ -133,16 +131,28 @@ def _dice(view: View, group: list[Comparison], counted: list[Comparison]) -> str
         worst = min(failed, key=lambda comparison: view.dice_difference(comparison) or 0)
         return (
             f" – but the gate failed in {len(failed)} of {count(len(group), 'comparison')}, whose speed does not count"
-            f" (Dice {difference(view.dice_difference(worst))} in {_where(worst)})"
+            f" ({_loss(view, worst)})"
         )
     known = [delta for comparison in counted if (delta := view.dice_difference(comparison)) is not None]
     gate = "gate passed" if len(counted) == len(group) else "gate passed wherever both ran"
+    without = [reason for comparison in counted if (reason := view.no_dice(comparison))]
+    if not known and without:
+        return f" – {gate} on masks alone ({without[0]})"
     if not known:
         return f", with an unknown difference in Dice – {gate}"
+    if without:
+        gate += f", in {len(without)} of {count(len(counted), 'comparison')} on masks alone ({without[0]})"
     largest = max(known, key=abs)
     if abs(largest) < SAME_DICE:
         return f", with the same Dice (largest difference {abs(largest):.4f}) – {gate}"
     return f", with Dice changed by {difference(largest)} at most – {gate}"
+
+
+def _loss(view: View, comparison: Comparison) -> str:
+    """What failed the gate, and where."""
+    lost = view.dice_difference(comparison)
+    what = comparison.reason if lost is None and comparison.reason else f"Dice {difference(lost)}"
+    return f"{what} in {_where(comparison)}"
 
 
 def _where(comparison: Comparison) -> str:
@@ -154,16 +164,15 @@ def _where(comparison: Comparison) -> str:
 
 def _no_speed(view: View, group: list[Comparison]) -> str:
     """A candidate of which no speed counts."""
-    candidate, baseline = backend_name(group[0].candidate), backend_name(group[0].baseline)
+    candidate, baseline = view.sides(group[0])
     failed = [comparison for comparison in group if view.outcome(comparison) == "gate"]
     if not failed:
         reason = view.why_unmeasured(group[0])
-        return sentence(f"{candidate} could not be compared with {baseline}{_settings(view, group[0])}: {reason}")
+        return sentence(f"{candidate} could not be compared with {baseline}{_device(view, group[0])}: {reason}")
     worst = min(failed, key=lambda comparison: view.dice_difference(comparison) or 0)
     share = "" if len(failed) == len(group) == 1 else f" in {len(failed)} of {count(len(group), 'comparison')}"
     return sentence(
-        f"{candidate} fails the gate against {baseline}{share}, so its speed does not count"
-        f" (Dice {difference(view.dice_difference(worst))} in {_where(worst)})"
+        f"{candidate} fails the gate against {baseline}{share}, so its speed does not count ({_loss(view, worst)})"
     )
 
 
@@ -171,7 +180,7 @@ def _nothing_to_compare(view: View) -> str:
     cells = view.results.cells
     if not cells:
         return "Nothing to compare: the run has no cells."
-    good = list(dict.fromkeys(backend_name(cell.backend) for cell in cells if cell.status == "ok"))
+    good = list(dict.fromkeys(lane_name(cell.backend, cell.precision) for cell in cells if cell.status == "ok"))
     if not good:
         first = next((cell.reason for cell in cells if cell.reason), "no reason recorded")
         return sentence(f"Nothing to compare: none of {count(len(cells), 'cell')} gave a valid result ({first})")
@@ -201,7 +210,9 @@ def _caveats(view: View) -> list[str]:
 
 
 def _evidence(view: View, task: TaskInfo) -> list[str]:
-    stages = {cell.stage for cell in view.results.cells if cell.task == task.name}
+    # Random weights have no Dice for which there could be little evidence.
+    cells = [cell for cell in view.results.cells if cell.task == task.name]
+    stages = {cell.stage for cell in cells if not lacks_dice(cell)}
     seen = sorted(set(task.train_cases) & set(task.test_cases))
     few = []
     if "pseudolabel" in stages and len(task.cases) < FEW_CASES:

@@ -8,11 +8,18 @@ from functools import cached_property
 from typing import Literal
 
 from benchmark.results import Cell, Comparison, Results
-from reports.text import ABSENT, backend_name, condition
+from reports.text import ABSENT, backend_name, condition, lane_name
 
 Outcome = Literal["faster", "slower", "equivalent", "inconclusive", "gate", "unmeasured"]
 Place = tuple[str, str, str, str | None]
 STAGES = ("pseudolabel", "train", "segment")
+
+
+def lacks_dice(cell: Cell) -> str | None:
+    """Why none of a cell's cases has a Dice; None if one has, or if nothing was measured."""
+    if any(entry.dice is not None for entry in cell.dice_per_case):
+        return None
+    return next((entry.reason for entry in cell.dice_per_case if entry.reason), None)
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,8 @@ class View:
 
     @cached_property
     def many_pairs(self) -> bool:
-        """Whether several candidates or baselines are compared."""
-        return len({(c.candidate, c.baseline) for c in self.results.comparisons}) > 1
+        """Whether several candidates or baselines are compared, in one precision or several."""
+        return len({(c.candidate, c.precision, c.baseline) for c in self.results.comparisons}) > 1
 
     @cached_property
     def stages(self) -> tuple[str, ...]:
@@ -61,12 +68,26 @@ class View:
 
     def variant(self, cell: Cell) -> str:
         """A backend's name, with device and precision where the run has several of them."""
-        return " ".join([backend_name(cell.backend), *self.settings(cell)])
-
-    def settings(self, cell: Cell | Comparison) -> list[str]:
-        """Device and precision where they set cells apart."""
         device = [cell.device] if self.many_devices else []
-        return device + ([cell.precision] if self.many_precisions else [])
+        precision = [cell.precision] if self.many_precisions else []
+        return " ".join([backend_name(cell.backend), *device, *precision])
+
+    def sides(self, comparison: Comparison) -> tuple[str, str]:
+        """The names of candidate and baseline, with the precision of each where it does not go without saying."""
+        baseline = self.baseline(comparison)
+        precisions = (comparison.precision, baseline.precision if baseline else "fp32")
+        backends = (comparison.candidate, comparison.baseline)
+        if self.many_precisions:
+            candidate, against = (f"{backend_name(b)} {p}" for b, p in zip(backends, precisions, strict=True))
+        else:
+            candidate, against = (lane_name(b, p) for b, p in zip(backends, precisions, strict=True))
+        return candidate, against
+
+    def compared(self, comparison: Comparison) -> str | None:
+        """What is compared with what, in short; None where it goes without saying."""
+        if not (self.many_pairs or self.many_devices):
+            return None
+        return " / ".join(self.sides(comparison)) + (f" {comparison.device}" if self.many_devices else "")
 
     def cells(self, stage: str) -> list[Cell]:
         """The cells of a stage."""
@@ -101,6 +122,11 @@ class View:
             return candidate.dice - baseline.dice
         return candidate.parity.dice_delta if candidate.parity else None
 
+    def no_dice(self, comparison: Comparison) -> str | None:
+        """Why a comparison has no difference of Dice, where the cells that ran say so: random weights have none."""
+        cells = (self.candidate(comparison), self.baseline(comparison))
+        return next((reason for cell in cells if cell is not None and (reason := lacks_dice(cell))), None)
+
     def outcome(self, comparison: Comparison) -> Outcome:
         """What a comparison amounts to. Without two valid cells and a passed gate there is no speed to speak of."""
         cells = (self.candidate(comparison), self.baseline(comparison))
@@ -117,15 +143,9 @@ class View:
         """The reason for a comparison without a speedup."""
         for cell in (self.candidate(comparison), self.baseline(comparison)):
             if cell is not None and cell.status != "ok":
-                return f"{backend_name(cell.backend)} {cell.status}: {cell.reason or 'no reason recorded'}"
-        missing = [
-            backend_name(name)
-            for name, cell in (
-                (comparison.candidate, self.candidate(comparison)),
-                (comparison.baseline, self.baseline(comparison)),
-            )
-            if cell is None
-        ]
+                return f"{lane_name(cell.backend, cell.precision)} {cell.status}: {cell.reason or 'no reason recorded'}"
+        cells = (self.candidate(comparison), self.baseline(comparison))
+        missing = [name for name, cell in zip(self.sides(comparison), cells, strict=True) if cell is None]
         return comparison.reason or (f"no cell of {' and '.join(missing)}" if missing else "no reason recorded")
 
     def label(self, cell: Cell | Comparison, *, stage: bool = False) -> str:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,12 +107,21 @@ def _fits(shape: tuple[int, ...], dims: tuple[int | str, ...], sizes: dict[str, 
 
 @dataclass(frozen=True)
 class ModuleSource:
-    """One module in the forms that backends load: the live PyTorch module, its ONNX file, or both."""
+    """One module in the forms that backends load: the live PyTorch module, its ONNX file, or both.
+
+    Attributes:
+        name: `encoder`, `decoder`, `unet`.
+        signature: its inputs and outputs.
+        torch_module: makes the module.
+        onnx_path: its export.
+        precision: what it should be. Whether it is, the runner that loaded it attests.
+    """
 
     name: str
     signature: Signature
     torch_module: Callable[[], nn.Module] | None = None
     onnx_path: Path | None = None
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -137,18 +146,21 @@ class Runner(AbstractContextManager["Runner"], ABC):
     Args:
         source: the module in the forms a backend may load.
         device: where it runs; an absent device is an error, never a fallback.
-        precision: `fp32`.
         threads: CPU threads inside an operator; None leaves the backend's default.
+
+    Raises:
+        RunnerError: the backend does not run the module's precision.
     """
 
-    def __init__(
-        self, source: ModuleSource, device: Device, precision: str = "fp32", threads: int | None = None
-    ) -> None:
-        if precision != "fp32":
-            raise RunnerError(f"precision {precision} is not supported; use fp32")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+
+    def __init__(self, source: ModuleSource, device: Device, threads: int | None = None) -> None:
+        if source.precision not in self.precisions:
+            raise RunnerError(
+                f"{source.name}: precision {source.precision} is not supported; use {', '.join(self.precisions)}"
+            )
         self.source = source
         self.device = device
-        self.precision = precision
         self.threads = threads
 
     def __enter__(self) -> Runner:
@@ -184,7 +196,10 @@ class Runner(AbstractContextManager["Runner"], ABC):
 
     @abstractmethod
     def attest(self) -> Attestation:
-        """What really runs: providers, nodes per provider, threads. Asked of the backend, not of our settings."""
+        """What really runs: providers, nodes per provider, precision, threads.
+
+        Asked of the backend or of the file that it loaded, not of our settings.
+        """
 
 
 def to_numpy(value: Value) -> Array:

@@ -22,9 +22,10 @@ from runners.base import (
     to_numpy,
 )
 from runners.device import Device, cuda_absence
+from runners.onnx_precision import file_precision
+from runners.registry import PRECISIONS
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-PRECISIONS = {"tensor(float)": "fp32", "tensor(float16)": "fp16"}
 
 
 def provider_options(device: Device) -> list[tuple[str, dict[str, str]]]:
@@ -83,7 +84,9 @@ class OrtTensor(DeviceTensor):
 class OnnxRuntimeRunner(Runner):
     """One inference session through IOBinding; the same code on the CPU and on a GPU."""
 
+    precisions = PRECISIONS["onnxruntime"]
     _session: Any = None
+    _precision: str = ""
 
     def _load(self) -> None:
         path = self.source.onnx_path
@@ -97,6 +100,7 @@ class OnnxRuntimeRunner(Runner):
         except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
             raise RunnerError(f"{path}: ONNX Runtime cannot load it ({_first_line(error)}); export it again") from None
         self._refuse_fallback()
+        self._precision = file_precision(path)
 
     def _require_driver(self) -> None:
         if self.device.kind == "cuda":
@@ -148,7 +152,7 @@ class OnnxRuntimeRunner(Runner):
         return ort.OrtValue.ortvalue_from_numpy(array, self.device.kind, self.device.index)
 
     def attest(self) -> Attestation:
-        """Asks the session for its providers and for the provider of every node of the optimised graph."""
+        """Asks the session for its providers and for the provider of every node, and the file for its precision."""
         session = self._loaded()
         nodes: Counter[str] = Counter()
         for part in session.get_provider_graph_assignment_info():
@@ -157,7 +161,7 @@ class OnnxRuntimeRunner(Runner):
             backend="onnxruntime",
             version=ort.__version__,
             device=effective_device(session.get_providers(), self.device),
-            precision=PRECISIONS.get(session.get_inputs()[0].type, session.get_inputs()[0].type),
+            precision=self._precision,
             providers=tuple(session.get_providers()),
             nodes_per_provider=dict(nodes),
             threads=session.get_session_options().intra_op_num_threads or None,

@@ -22,6 +22,7 @@ from runners.base import (
     to_numpy,
 )
 from runners.device import cuda_absence
+from runners.registry import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def intra_op_threads(count: int | None) -> Iterator[None]:
 class PyTorchRunner(Runner):
     """The live module under `torch.inference_mode`, TF32 off as in every fp32 cell."""
 
+    precisions = PRECISIONS["pytorch"]
     _module: nn.Module | None = None
 
     def _load(self) -> None:

@@ -15,15 +15,20 @@ BACKENDS: Mapping[str, str] = {
     "onnxruntime": "runners.onnxruntime:OnnxRuntimeRunner",
 }
 
+PRECISIONS: Mapping[str, tuple[str, ...]] = {
+    "pytorch": ("fp32",),
+    "onnxruntime": ("fp32", "fp16", "int8", "int8-static"),
+}
+"""What each backend runs. `int8` quantises activations at run time, `int8-static` beforehand."""
 
-def make_runner(
-    backend: str, source: ModuleSource, device: Device, precision: str = "fp32", threads: int | None = None
-) -> Runner:
+
+def make_runner(backend: str, source: ModuleSource, device: Device, threads: int | None = None) -> Runner:
     """The named backend's runner for the module, not yet loaded.
 
     Raises:
         KeyError: no backend of that name.
+        RunnerError: the backend does not run the module's precision.
     """
     module, _, name = BACKENDS[backend].partition(":")
-    runner: Runner = getattr(import_module(module), name)(source, device, precision, threads)
+    runner: Runner = getattr(import_module(module), name)(source, device, threads)
     return runner

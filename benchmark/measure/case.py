@@ -1,4 +1,4 @@
-"""All backends of a group on one case: timed passes in turns, and what the first of them computed.
+"""All lanes of a group on one case: timed passes in turns, and what the first of them computed.
 
 This is the first form of measuring; everything above it sees only its `CaseRecord`.
 """
@@ -17,18 +17,18 @@ from benchmark.lanes import Lane
 from benchmark.measure.extent import Extent
 from benchmark.measure.turns import Turn, take_turns
 from benchmark.metrics import dice_per_label
+from benchmark.plan import REFERENCE_LANE
 from benchmark.records import CaseRecord, LaneRecord
-from benchmark.spec import REFERENCE_BACKEND
 from benchmark.stages.base import Outcome, Unit
 
 Labels = NDArray[np.uint8]
 Predictions = dict[str, dict[str, Labels]]
-"""variant → backend → label maps [n, H, W]."""
+"""variant → lane → label maps [n, H, W]."""
 
 
 @dataclass
 class _Tally:
-    """What one backend has gathered in this case."""
+    """What one lane has gathered in this case."""
 
     predictions: dict[str, Labels]
     unit_ms: dict[str, list[float]] = field(default_factory=dict)
@@ -66,7 +66,7 @@ def measure_case(
 
     Args:
         case: its id.
-        lanes: backend → its pipeline.
+        lanes: by the string form of their keys.
         chosen: the slices that count, for Dice over the case.
         units: makes the units anew for each pass.
         variants: prompt strategies or the kind of training labels.
@@ -75,12 +75,12 @@ def measure_case(
         on_progress: told the share of the case that each turn finished.
 
     Returns:
-        The record, without pictures, and every backend's label maps.
+        The record, without pictures, and every lane's label maps.
     """
     place = {piece.index: position for position, piece in enumerate(chosen)}
     # With `data.slices` only labelled slices are chosen, and a case may have none.
     reference = np.stack([piece.label for piece in chosen]) if chosen else np.zeros((0, 0, 0), dtype=np.uint8)
-    tallies = {backend: _Tally({variant: np.zeros_like(reference) for variant in variants}) for backend in lanes}
+    tallies = {key: _Tally({variant: np.zeros_like(reference) for variant in variants}) for key in lanes}
     timed: dict[int, int] = {}
     passes = 0
     started = time.monotonic()
@@ -88,7 +88,7 @@ def measure_case(
         for tally in tallies.values():
             for variant in variants:
                 tally.volume_ms.setdefault(variant, []).append(0.0)
-        alive = {backend: lanes[backend].process for backend, tally in tallies.items() if tally.failed is None}
+        alive = {key: lanes[key].process for key, tally in tallies.items() if tally.failed is None}
         warmup = extent.warmup if passes == 0 else 0
         for turn in take_turns(alive, units(), warmup, extent.pause_s, first=passes):
             _take(turn, tallies[turn.lane], place if passes == 0 else {})
@@ -97,18 +97,18 @@ def measure_case(
                 on_progress(len(turn.unit.slices) / (len(chosen) * extent.repeats * len(lanes)))
         passes += 1
         if not timed or not alive:
-            break  # no slice has a prompt, or no backend is left: another pass would change nothing
+            break  # no slice has a prompt, or no lane is left: another pass would change nothing
     record = CaseRecord(
         case=case,
         slices=sum(timed.values()),
         repeats=passes,
         lanes={
-            backend: _lane_record(tally, lanes[backend], reference, tallies.get(REFERENCE_BACKEND), labels)
-            for backend, tally in tallies.items()
+            key: _lane_record(tally, lanes[key], reference, tallies.get(str(REFERENCE_LANE)), labels)
+            for key, tally in tallies.items()
         },
     )
     predictions: Predictions = {
-        variant: {b: t.predictions[variant] for b, t in tallies.items() if t.failed is None} for variant in variants
+        variant: {k: t.predictions[variant] for k, t in tallies.items() if t.failed is None} for variant in variants
     }
     return record, predictions
 

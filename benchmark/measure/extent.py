@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmark.spec import MeasureSpec
+from benchmark.sections import MeasureSpec
 
 
 @dataclass(frozen=True)

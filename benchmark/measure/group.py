@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmark.data.msd import CaseFiles
 from benchmark.data.slices import Slice
 from benchmark.data.volume import Volume, load_volume
-from benchmark.lanes import Lane, LaneSettings, open_lanes
+from benchmark.lanes import Lane, LaneSettings, Sources, open_lanes
 from benchmark.measure.case import Predictions, measure_case
 from benchmark.measure.extent import Extent
 from benchmark.pictures import save_pictures
@@ -17,7 +17,7 @@ from benchmark.plan import Group, chosen_slices, threads_of
 from benchmark.records import CaseRecord, RecordStore
 from benchmark.spec import Spec
 from benchmark.stages.base import Pipeline, Unit
-from runners.base import ModuleSource, Runner
+from runners.base import Runner
 
 RECORDS = "records"
 PICTURES_PER_CASE = 2
@@ -31,7 +31,7 @@ class Work:
     """What a group runs.
 
     Attributes:
-        sources: the modules.
+        sources: precision → the modules.
         pipeline: makes the stage's pipeline of their runners.
         units: makes the units of a case's slices.
         labels: value → name of the labels that count.
@@ -39,7 +39,7 @@ class Work:
         on_case: told each case's label maps before its record is written, so that a record implies them.
     """
 
-    sources: Sequence[ModuleSource]
+    sources: Sources
     pipeline: Callable[[Sequence[Runner]], Pipeline]
     units: Callable[[Sequence[Slice]], Iterator[Unit]]
     labels: Mapping[int, str]
@@ -68,7 +68,7 @@ def measure_group(
     missing = [files for files in group.cases if records[files.case] is None]
     on_progress(len(group.cases) - len(missing))
     if missing:
-        settings = LaneSettings(spec.backends, group.device, group.precision, threads_of(spec))
+        settings = LaneSettings(group.lanes, group.device, threads_of(spec))
         with open_lanes(settings, work.sources, work.pipeline) as lanes:
             for files in missing:
                 with_pictures = group.cases.index(files) < CASES_WITH_PICTURES

@@ -66,9 +66,14 @@ def take_turns(
 
 
 def turn_order(lanes: list[str], index: int) -> list[str]:
-    """The lanes in turn for unit `index`: rotated, so that each goes first equally often."""
-    start = index % len(lanes) if lanes else 0
-    return lanes[start:] + lanes[:start]
+    """The lanes in turn for unit `index`.
+
+    Each goes first equally often, and before any other as often as after it: they go round one way and then the other.
+    Rotation alone would let the second of three lanes follow the first twice as often as go before it.
+    """
+    count = len(lanes)
+    step = -1 if count and (index // count) % 2 else 1
+    return [lanes[(index + step * place) % count] for place in range(count)]
 
 
 def _sentence(error: Exception) -> str:

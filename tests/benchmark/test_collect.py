@@ -11,16 +11,17 @@ from benchmark.data.msd import CaseFiles, Task
 from benchmark.measure.statistics import summarise
 from benchmark.plan import Group, PlannedTask
 from benchmark.records import CaseRecord, LaneRecord
-from benchmark.results import Attested, Cell, Comparison
+from benchmark.results import Attested, Cell, Comparison, LaneKey
 from benchmark.spec import Spec
 
 PAIRS = 10
+LANES = (LaneKey("pytorch"), LaneKey("onnxruntime"))
 
 
 def make_group(cases: int = 2, stage: Any = "pseudolabel", same_case: bool = False, **changes: Any) -> Group:
     files = tuple(CaseFiles(f"c{n}", Path(f"i{n}"), Path(f"l{n}")) for n in range(1, cases + 1))
     task = Task("T", Path("T"), "CT", 0, 1, {1: "organ"}, frozenset({0, 1}), CTWindow(40, 400), files)
-    values: dict[str, Any] = {"model": "m", "variants": ("box",), "device": "cpu", "precision": "fp32", "key": "k" * 64}
+    values: dict[str, Any] = {"model": "m", "variants": ("box",), "device": "cpu", "lanes": LANES, "key": "k" * 64}
     return Group(stage, PlannedTask(task, files, same_case=same_case), cases=files, **{**values, **changes})
 
 
@@ -28,12 +29,13 @@ def make_spec(**changes: Any) -> Spec:
     return Spec.model_validate({"name": "run", "data": {"root": "x", "tasks": ["T"]}, **changes})
 
 
-def attested(device: str = "cpu", precision: str = "fp32") -> Attested:
+def attested(device: str = "cpu", precision: str = "fp32", requested: str = "fp32") -> Attested:
     return Attested(
         backend="b",
         version="1",
         device=device,
         precision=precision,
+        requested_precision=requested,
         providers=["p"],
         nodes_per_provider=None,
         threads=1,
@@ -116,6 +118,86 @@ def test_a_batch_counts_all_its_slices() -> None:
     assert collect([record("c1")], unet={})[0].latency_unit == "slice"
 
 
+INT8 = LaneKey("onnxruntime", "int8")
+
+
+def reduced(ms: float = 2.0, parts: tuple[str, str] = ("int8", "int8"), **changes: Any) -> LaneRecord:
+    told = {name: attested(precision=p, requested=p) for name, p in zip(("encoder", "decoder"), parts, strict=True)}
+    return lane(ms, **{"attestation": told, **changes})
+
+
+def with_int8(case: str, int8: LaneRecord, pytorch: LaneRecord | None = None) -> CaseRecord:
+    both = record(case, pytorch)
+    return both.model_copy(update={"lanes": {**both.lanes, str(INT8): int8}})
+
+
+def collect_three(int8: LaneRecord, pytorch: LaneRecord | None = None, **changes: Any) -> tuple[list[Cell], Any]:
+    group = make_group(1, lanes=(*LANES, INT8), **changes)
+    return collect_cells(group, [with_int8("c1", int8, pytorch)], make_spec(precisions=["fp32", "int8"]))
+
+
+def test_precisions_of_a_backend_have_cells_and_comparisons_of_their_own() -> None:
+    cells, comparisons = collect_three(reduced())
+    assert [(cell.backend, cell.precision, cell.status) for cell in cells] == [
+        ("pytorch", "fp32", "ok"),
+        ("onnxruntime", "fp32", "ok"),
+        ("onnxruntime", "int8", "ok"),
+    ]
+    assert [(c.candidate, c.precision, c.baseline, c.speedup) for c in comparisons] == [
+        ("onnxruntime", "fp32", "pytorch", 2.0),
+        ("onnxruntime", "int8", "pytorch", 5.0),
+    ]
+
+
+def test_a_reduced_precision_below_the_gate_is_invalid_and_fp32_beside_it_is_not() -> None:
+    cells, comparisons = collect_three(reduced(dice=0.7))
+    assert [cell.status for cell in cells] == ["ok", "ok", "invalid"]
+    assert cells[2].reason == "Dice 0.7000 is below 99.9% of pytorch's 0.9000"
+    assert shows_no_time(cells[2]) and cells[1].latency_ms is not None
+    assert [(c.gate, c.speedup) for c in comparisons] == [("pass", 2.0), ("fail", None)]
+
+
+def test_a_part_that_was_meant_to_stay_in_fp32_is_no_mismatch_and_one_that_was_not_is() -> None:
+    cells, _ = collect_three(reduced(parts=("int8", "fp32")))
+    assert cells[2].status == "ok"
+    told = {"encoder": attested(precision="fp32", requested="int8"), "decoder": attested(precision="int8")}
+    cells, comparisons = collect_three(reduced(attestation=told))
+    assert cells[2].reason == "the encoder was asked to run in int8 and ran in fp32"
+    assert shows_no_time(cells[2]) and cells[2].dice is None
+    assert comparisons[1].reason == f"onnxruntime int8 is invalid: {cells[2].reason}"
+
+
+def test_an_int8_lane_whose_parts_all_stayed_in_fp32_is_not_called_int8() -> None:
+    cells, _ = collect_three(reduced(parts=("fp32", "fp32")))
+    assert (cells[2].status, cells[2].reason) == ("invalid", "int8 was asked for and every part ran in fp32")
+
+
+RANDOM = "random weights: latency alone means something, accuracy does not"
+
+
+def test_with_random_weights_there_is_speed_and_mask_parity_and_no_accuracy_anywhere() -> None:
+    cells, comparisons = collect_three(reduced(dice=0.1, parity=0.9999), no_dice=RANDOM)
+    for cell in cells:
+        assert cell.status == "ok" and cell.latency_ms is not None
+        assert cell.dice is None
+        assert [(entry.dice, entry.reason) for entry in cell.dice_per_case] == [(None, RANDOM)]
+        assert cell.notes == [RANDOM]  # notes about Dice would speak of what is not there
+        assert cell.parity is not None
+        assert (cell.parity.dice_delta, cell.parity.reason) == (None, RANDOM)
+    assert [cell.parity.mask_dice for cell in cells if cell.parity] == [1.0, 1.0, 0.9999]
+    assert [c.gate for c in comparisons] == ["pass", "pass"]
+
+
+def test_with_random_weights_the_masks_must_still_agree() -> None:
+    cells, comparisons = collect_three(reduced(dice=0.9, parity=0.99), no_dice=RANDOM)
+    assert (cells[2].status, comparisons[1].gate) == ("invalid", "fail")
+    assert cells[2].reason == "its masks overlap pytorch's with Dice 0.9900, below 0.999"
+    assert shows_no_time(cells[2])
+    cells, _ = collect_three(reduced(parity=None), no_dice=RANDOM)
+    assert cells[2].parity is not None
+    assert cells[2].parity.reason == f"no mask to compare; {RANDOM}"
+
+
 @pytest.mark.parametrize(
     ("what", "told"),
     [
@@ -135,8 +217,8 @@ def test_what_did_not_run_as_asked_is_invalid_and_shows_no_time(what: Attested, 
 
 
 def test_a_silent_fall_back_to_the_cpu_is_found() -> None:
-    assert attestation_mismatch(make_group(device="cuda"), [lane()]) is not None
-    assert attestation_mismatch(make_group(), [lane()]) is None
+    assert attestation_mismatch("cuda", "fp32", [lane()]) is not None
+    assert attestation_mismatch("cpu", "fp32", [lane()]) is None
 
 
 def test_a_backend_that_failed_in_one_case_failed_and_the_other_did_not() -> None:
@@ -163,7 +245,7 @@ def test_without_a_working_reference_there_is_time_but_no_parity_and_no_verdict(
 
 def test_without_the_reference_backend_there_is_no_comparison() -> None:
     alone = CaseRecord(case="c1", slices=PAIRS, repeats=1, lanes={"onnxruntime": lane(parity=None)})
-    cells, comparisons = collect_cells(make_group(1), [alone], make_spec(backends=["onnxruntime"]))
+    cells, comparisons = collect_cells(make_group(1, lanes=LANES[1:]), [alone], make_spec())
     assert comparisons == []
     (cell,) = cells
     assert cell.status == "ok" and cell.latency_ms is not None and cell.dice == pytest.approx(0.9)

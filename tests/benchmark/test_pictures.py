@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from benchmark.results import Picture
 
 LABELS = {1: "organ", 2: "tumour"}
 TASK = Task("T", Path("T"), "CT", 0, 1, LABELS, frozenset({0, 1, 2}), CTWindow(40, 400), ())
-GROUP = Group("pseudolabel", PlannedTask(TASK, ()), "m", ("box",), "cpu", "fp32", (), "k" * 64)
+GROUP = Group("pseudolabel", PlannedTask(TASK, ()), "m", ("box",), "cpu", (), (), "k" * 64)
 
 
 def make_slices(areas: list[int]) -> list[Slice]:
@@ -122,6 +123,25 @@ def test_every_variant_has_pictures_and_files_of_its_own(tmp_path: Path) -> None
 @pytest.mark.parametrize("predictions", [{}, {"pytorch": np.zeros((0, 0, 0), np.uint8)}])
 def test_nothing_to_show_is_no_picture(tmp_path: Path, predictions: dict[str, np.ndarray]) -> None:
     assert save_pictures(tmp_path, GROUP, [], {"box": predictions}, 2) == []
+
+
+def test_a_reduced_precision_has_pictures_beside_fp32_and_file_names_without_blanks(tmp_path: Path) -> None:
+    chosen = make_slices([20])
+    full, reduced = perfect(chosen), np.zeros_like(perfect(chosen))
+    (picture,) = save_pictures(
+        tmp_path, GROUP, chosen, {"box": {"onnxruntime": full, "onnxruntime int8-static": reduced}}, 1
+    )
+    assert list(picture.predictions) == ["onnxruntime", "onnxruntime int8-static"]
+    assert np.array_equal(pixels(tmp_path / picture.predictions["onnxruntime"]), full[0])
+    assert np.array_equal(pixels(tmp_path / picture.predictions["onnxruntime int8-static"]), reduced[0])
+    assert not [path for path in tmp_path.rglob("*") if " " in path.name]
+
+
+def test_where_dice_means_nothing_a_picture_gives_the_reason_instead(tmp_path: Path) -> None:
+    chosen = make_slices([20])
+    group = replace(GROUP, no_dice="random weights")
+    (picture,) = save_pictures(tmp_path, group, chosen, {"box": {"pytorch": perfect(chosen)}}, 1)
+    assert (picture.dice, picture.dice_reason) == ({"pytorch": None}, "random weights")
 
 
 def test_paths_are_relative_so_that_a_run_folder_can_be_moved(tmp_path: Path) -> None:

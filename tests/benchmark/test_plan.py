@@ -16,7 +16,8 @@ from benchmark.data.intensity import CTWindow
 from benchmark.data.msd import CaseFiles, Task
 from benchmark.data.volume import Volume
 from benchmark.errors import InputError
-from benchmark.plan import PlannedTask, _split, chosen_slices, make_group, plan_tasks, threads_of
+from benchmark.plan import PlannedTask, _split, chosen_slices, make_group, plan_lanes, plan_tasks, threads_of
+from benchmark.results import LaneKey
 from benchmark.spec import Spec
 from tests.benchmark.conftest import MakeTask
 
@@ -122,13 +123,38 @@ def test_a_missing_root_and_a_missing_task_are_named(make_task: MakeTask, tmp_pa
         plan_tasks(spec(tmp_path, data={"tasks": ["Task78_None"]}))
 
 
+LANES = (LaneKey("pytorch"), LaneKey("onnxruntime"))
+
+
+@pytest.mark.parametrize(
+    ("backends", "precisions", "lanes"),
+    [
+        (["pytorch", "onnxruntime"], ["fp32"], ["pytorch", "onnxruntime"]),
+        (["onnxruntime", "pytorch"], ["fp32"], ["onnxruntime", "pytorch"]),
+        (["pytorch", "onnxruntime"], ["fp32", "int8"], ["pytorch", "onnxruntime", "onnxruntime int8"]),
+        (["onnxruntime"], ["int8", "fp16"], ["onnxruntime int8", "onnxruntime fp16"]),
+        # Without PyTorch's fp32 there would be nothing to hold int8 against.
+        (["onnxruntime", "pytorch"], ["int8"], ["pytorch", "onnxruntime int8"]),
+    ],
+)
+def test_every_backend_takes_turns_in_every_precision_it_runs(
+    backends: list[str], precisions: list[str], lanes: list[str]
+) -> None:
+    assert [str(lane) for lane in plan_lanes(spec(backends=backends, precisions=precisions))] == lanes
+
+
+def test_a_stage_that_knows_fewer_precisions_has_their_lanes_alone() -> None:
+    wanted = spec(precisions=["int8", "fp16"])
+    assert [str(lane) for lane in plan_lanes(wanted, ("fp32",))] == ["pytorch", "onnxruntime"]
+
+
 def group_key(spec: Spec, planned: PlannedTask, **changes: Any) -> str:
     arguments: dict[str, Any] = {
         "stage": "pseudolabel",
         "model": "litemedsam",
         "variants": ("box",),
         "device": "cpu",
-        "precision": "fp32",
+        "lanes": LANES,
         "cases": planned.cases,
         "content": {"checkpoint": "ab12"},
     }
@@ -154,8 +180,6 @@ def plan(folder: Path, **changes: Any) -> tuple[Spec, PlannedTask]:
         {"measure": {"warmup": 0}},
         {"measure": {"threads": 1 + threads_of(spec())}},
         {"measure": {"pause_ms": 1}},
-        {"backends": ["pytorch"]},
-        {"backends": ["onnxruntime", "pytorch"]},
         {"data": {"slices": 3}},
         {"data": {"cases": 2}},
         {"data": {"settings": {"Task77_Test": {"labels": ["organ"]}}}},
@@ -173,7 +197,9 @@ def test_what_could_change_a_number_is_measured_again(folder: Path, changes: dic
         {"model": "other"},
         {"variants": ("box", "point")},
         {"device": "cuda"},
-        {"precision": "fp16"},
+        {"lanes": LANES[:1]},
+        {"lanes": (*LANES, LaneKey("onnxruntime", "fp16"))},
+        {"lanes": LANES[::-1]},
         {"content": {"checkpoint": "cd34"}},
         {"content": {"checkpoint": "ab12", "cpu": "other"}},
     ],
@@ -221,10 +247,10 @@ def test_threads_said_are_threads_unsaid_if_they_are_as_many() -> None:
 def test_a_groups_folder_is_a_plain_name_of_its_own(folder: Path) -> None:
     wanted, planned = plan(folder)
     one, two = (
-        make_group(wanted, "segment", planned, "unet-2d", (labels,), "cuda:1", "fp32", planned.cases, {})
+        make_group(wanted, "segment", planned, "unet-2d", (labels,), "cuda:1", LANES, planned.cases, {})
         for labels in ("box", "reference")
     )
-    assert re.fullmatch(r"segment-Task77_Test-unet-2d-cuda1-fp32-[0-9a-f]{10}", one.folder)
+    assert re.fullmatch(r"segment-Task77_Test-unet-2d-cuda1-[0-9a-f]{10}", one.folder)
     assert one.folder != two.folder
     assert one.title == "segment Task77_Test unet-2d (box) on cuda:1"
 

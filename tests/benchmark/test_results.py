@@ -6,8 +6,15 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.results import RESULTS_FILE, SCHEMA_VERSION, Results, load_results, save_results
+from benchmark.results import RESULTS_FILE, SCHEMA_VERSION, LaneKey, Results, load_results, save_results
 from tests.reports.report_factory import build
+
+
+def test_fp32_lanes_keep_the_plain_names_of_their_backends_and_every_key_is_read_back() -> None:
+    keys = [LaneKey("pytorch"), LaneKey("onnxruntime", "int8-static"), LaneKey("onnxruntime", "fp16")]
+    assert [str(key) for key in keys] == ["pytorch", "onnxruntime int8-static", "onnxruntime fp16"]
+    assert [LaneKey.parse(str(key)) for key in keys] == keys
+    assert [key.file_name for key in keys] == ["pytorch", "onnxruntime-int8-static", "onnxruntime-fp16"]
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import InputError
-from benchmark.spec import MeasureSpec, SamSpec, Spec, load_spec, parse_spec
+from benchmark.sections import MeasureSpec, SamSpec
+from benchmark.spec import Spec, load_spec, parse_spec
 
 MINIMAL = """
 name: spleen
@@ -78,10 +79,34 @@ def test_name_and_data_are_enough() -> None:
         (content(sam={"prompts": ["circle"]}), "sam.prompts", "'circle' is no prompt strategy; choose from box, point"),
         (content(devices=["gpu"]), "devices", "'gpu' is not a device"),
         (content(devices=["cuda:x"]), "devices", "'cuda:x' is not a device"),
-        (content(precisions=["int3"]), "precisions.0", "fp32"),
+        (
+            content(precisions=["int3"]),
+            "precisions",
+            "'int3' is no precision; choose from fp16, fp32, int8",
+        ),
         (content(backends=[]), "backends", "at least 1"),
         (content(devices=[]), "devices", "at least 1"),
         (content(precisions=[]), "precisions", "at least 1"),
+        (content(precisions=["int8", "int8"]), "precisions", "once"),
+        (
+            content(precisions=["fp32", "int8"], backends=["pytorch"]),
+            "precisions",
+            "pytorch cannot run int8; add onnxruntime",
+        ),
+        (content(sam={"checkpoints": {"other": "w.pt"}}), "sam", "other, which is not among sam.models"),
+        (content(sam={"random_weights": True}), "sam.random_weights", "integer"),
+        (content(sam={"random_weights": -1}), "sam.random_weights", "greater"),
+        (
+            content(sam={"random_weights": 0}, unet={}),
+            "specification",
+            "unet.labels: box would be pseudo labels of random weights, and a UNet learns nothing from them; "
+            "set unet.labels: [reference]",
+        ),
+        (
+            content(sam={"random_weights": 0}, unet={"labels": ["reference", "box"]}),
+            "specification",
+            "unet.labels: box",
+        ),
         (content(backends=["pytorch", "pytorch"]), "backends", "once"),
         (content(devices=["cpu", "cpu"]), "devices", "once"),
         (content(devices=["cuda", "cuda:0"]), "devices", "once"),
@@ -148,6 +173,17 @@ def test_a_unet_learns_from_the_first_strategy_and_the_reference_labels_by_defau
     assert parse(content(sam=prompts)).training_labels == ()
 
 
+def test_a_unet_may_learn_beside_random_weights_if_it_does_not_learn_from_them() -> None:
+    assert parse(content(sam={"random_weights": 0}, unet={"labels": ["reference"]})).training_labels == ("reference",)
+    # The first model's labels are learned from, and its weights were brought.
+    sam = {"models": ["a", "b"], "checkpoints": {"a": "w.pt"}, "random_weights": 3}
+    found = parse(content(sam=sam, unet={}))
+    assert found.training_labels == ("box", "reference")
+    assert found.sam is not None
+    assert (found.sam.seed("a"), found.sam.seed("b")) == (None, 3)
+    assert "random weights" in refusal(content(sam={**sam, "models": ["b", "a"]}, unet={}))
+
+
 def test_with_checkpoints_nothing_is_trained() -> None:
     spec = parse(content(unet={"checkpoints": ["a.pt"], "labels": ["point"]}))
     assert spec.training_labels == ()
@@ -157,10 +193,13 @@ def test_relative_paths_start_at_the_folder_of_the_specification(tmp_path: Path)
     folder = tmp_path / "specs"
     folder.mkdir()
     text = "name: x\ndata: {root: ../volumes, tasks: [T]}\nunet: {checkpoints: [nets/u.pt, /abs/v.pt]}\n"
+    text += "sam: {models: [a, b], checkpoints: {b: ../sam_b.pth}}\n"
     spec = load_spec(write(folder, text))
     assert spec.data.root == tmp_path / "volumes"
     assert spec.unet is not None
     assert spec.unet.checkpoints == (folder / "nets" / "u.pt", Path("/abs/v.pt"))
+    assert spec.sam is not None
+    assert spec.sam.checkpoints == {"b": tmp_path / "sam_b.pth"}
 
 
 def test_a_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +311,8 @@ def test_an_override_of_an_unknown_field_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_a_run_folder_keeps_of_a_specification_is_read_back_the_same() -> None:
-    spec = parse(content(unet={"labels": ["reference"]}, measure={"threads": 2}))
+    sam = {"models": ["a", "b"], "checkpoints": {"a": "w.pt"}, "random_weights": 0}
+    spec = parse(content(sam=sam, unet={"labels": ["reference"]}, precisions=["int8"], measure={"threads": 2}))
     text = yaml.safe_dump(spec.model_dump(mode="json"))
     assert parse_spec(yaml.safe_load(text), "s.yaml", Path("/elsewhere")) == spec
 

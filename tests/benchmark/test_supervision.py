@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmark.data.volume import load_volume
-from benchmark.plan import PlannedTask, chosen_slices, make_group, plan_tasks
+from benchmark.plan import PlannedTask, chosen_slices, make_group, plan_lanes, plan_tasks
 from benchmark.spec import Spec
 from benchmark.supervision import LabelStore, Supervision, train_on
 from tests.benchmark.conftest import MakeTask
@@ -37,7 +37,7 @@ def plan(folder: Path, unet: Mapping[str, Any] | None = None, **changes: Any) ->
 
 def make_store(run_dir: Path, spec: Spec, planned: PlannedTask, checkpoint: str = "a") -> LabelStore:
     group = make_group(
-        spec, "pseudolabel", planned, "m", ("box",), "cpu", "fp32", planned.cases, {"checkpoint": checkpoint}
+        spec, "pseudolabel", planned, "m", ("box",), "cpu", plan_lanes(spec), planned.cases, {"checkpoint": checkpoint}
     )
     return LabelStore(run_dir, group)
 
@@ -85,6 +85,9 @@ def test_the_reference_backends_masks_are_learned_from_else_the_first_ones(folde
 
     assert stored({"onnxruntime": theirs, "pytorch": ours}) == {1}
     assert stored({"onnxruntime": theirs}) == {2}
+    # Labels are better learned from full precision, whichever lane stands first.
+    assert stored({"onnxruntime int8": ours, "onnxruntime": theirs}) == {2}
+    assert stored({"onnxruntime int8": ours, "onnxruntime fp16": theirs}) == {1}
 
 
 def test_where_every_backend_failed_no_label_file_is_left(folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,10 @@ import torch
 from torch import nn
 
 from exporters import base
-from exporters.base import OPSET, Exportable, export_artifact, verify
+from exporters.base import export_artifact
+from exporters.exportable import Exportable
+from exporters.graph import OPSET
+from exporters.hold import verify
 from exporters.manifest import MANIFEST_FILE, ExportError, Manifest, TensorSpec, Weights, load_manifest, sha256_file
 
 
@@ -100,7 +103,7 @@ def artifact(made: Path, tmp_path: Path) -> Path:
 def without_exporter(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Replaces the slow exporter by one that writes nothing, and counts its calls."""
     calls: list[Path] = []
-    monkeypatch.setattr(base, "_export_onnx", lambda part, feed, path: calls.append(path))
+    monkeypatch.setattr(base, "export_onnx", lambda part, feed, path: calls.append(path))
     return lambda: len(calls)
 
 

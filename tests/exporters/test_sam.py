@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from exporters import sam as sam_module
 from exporters.manifest import ExportError, load_manifest
-from exporters.sam import SamDecoder, load_sam
+from exporters.sam import load_sam
+from exporters.sam_modules import SamDecoder
 
 NAMES = ["masks", "iou_predictions", "low_res_masks"]
 TOLERANCE = dict(zip(NAMES, (1e-3, 1e-4, 1e-3), strict=True))
@@ -402,7 +403,7 @@ def test_resizing_by_matrices_equals_official_postprocessing_for_any_slice_size(
 @given(low=st.integers(1, 64), side=st.sampled_from([32, 64, 256]), valid=st.integers(1, 64), count=st.integers(1, 300))
 def test_a_bilinear_matrix_equals_interpolate(low: int, side: int, valid: int, count: int) -> None:
     """Also where the low resolution differs from the square, as in SAM ViT-B (256 to 1024), and where a part is cut."""
-    from exporters.sam import _bilinear
+    from exporters.sam_modules import _bilinear
 
     signal = torch.randn(1, 1, low, generator=torch.Generator().manual_seed(low))
     up = functional.interpolate(signal, side, mode="linear", align_corners=False)

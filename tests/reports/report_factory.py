@@ -21,6 +21,7 @@ from benchmark.results import (
     Throughput,
     Training,
 )
+from exporters.manifest import RANDOM_WEIGHTS
 
 SPLEEN, HOSTILE = "Task09_Spleen", "<script>alert('x')</script> | Task07"
 LABELS = {SPLEEN: {1: "spleen"}, HOSTILE: {1: "pancreas", 2: "tumour|cancer"}}
@@ -95,6 +96,23 @@ def cell(stage: str, task: str, prompt: str, backend: str, **changes: object) ->
         "first_call_ms": 1302.0,
     }
     return Cell.model_validate(values | changes)
+
+
+def without_dice(cells: list[Cell]) -> list[Cell]:
+    """The cells as of random weights: timed, with mask parity, and no accuracy anywhere."""
+    return [
+        cell.model_copy(
+            update={
+                "dice": None,
+                "dice_per_case": [
+                    entry.model_copy(update={"dice": None, "reason": RANDOM_WEIGHTS}) for entry in cell.dice_per_case
+                ],
+                "parity": Parity(mask_dice=0.99987, dice_delta=None, reason=RANDOM_WEIGHTS),
+                "notes": [RANDOM_WEIGHTS],
+            }
+        )
+        for cell in cells
+    ]
 
 
 def comparison(stage: str, task: str, prompt: str, speedup: float | None = 2.31, **changes: object) -> Comparison:

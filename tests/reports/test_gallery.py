@@ -10,6 +10,7 @@ import pytest
 
 from benchmark.results import Results
 from reports import gallery
+from reports.html import write_html
 
 
 def points(path: str) -> list[tuple[float, float]]:
@@ -60,6 +61,27 @@ def test_nothing_that_is_labelled_is_cropped_away(results: Results, run_dir: Pat
         paths = [line.path for line in plate.reference] + [o.path for panel in plate.panels for o in panel.outlines]
         drawn = np.concatenate([points(path) for path in paths]) * plate.scale
         assert (drawn >= (x, y)).all() and (drawn <= (x + width, y + height)).all()
+
+
+def test_a_reduced_precision_has_a_panel_of_its_own_name(results: Results, run_dir: Path) -> None:
+    picture = results.pictures[0]
+    files = {**picture.predictions, "onnxruntime int8": picture.predictions["onnxruntime"]}
+    shown = picture.model_copy(update={"predictions": files, "dice": {**picture.dice, "onnxruntime int8": 0.5}})
+    (plate,) = gallery.plates([shown], run_dir)
+    assert [(panel.name, panel.dice) for panel in plate.panels] == [
+        ("PyTorch", "0.931"),
+        ("ONNX Runtime", "0.931"),
+        ("ONNX Runtime int8", "0.500"),
+    ]
+    assert plate.panels[2].alt.endswith("prediction of ONNX Runtime int8")
+
+
+def test_a_picture_without_dice_says_why(results: Results, run_dir: Path) -> None:
+    picture = results.pictures[0]
+    blank = picture.model_copy(update={"dice": dict.fromkeys(picture.dice), "dice_reason": "random weights"})
+    page = write_html(results.model_copy(update={"pictures": [blank]}), run_dir).read_text(encoding="utf-8")
+    assert "No Dice: random weights" in page
+    assert "<b>ONNX Runtime</b> Dice –" in page
 
 
 @pytest.mark.parametrize("name", ["pictures/absent.png", "../secret.png"])

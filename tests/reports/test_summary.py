@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from benchmark.results import CaseDice, Latency, Results
+from exporters.manifest import RANDOM_WEIGHTS
 from reports.summary import Summary, summarize
 from reports.table import Table, Value
-from tests.reports.report_factory import HOSTILE, SPLEEN, cell
+from tests.reports.report_factory import HOSTILE, SPLEEN, cell, comparison, without_dice
 
 
 @pytest.fixture
@@ -94,6 +95,54 @@ def test_a_provider_that_differs_from_the_request_stands_out(results: Results) -
 
 def test_cells_that_attest_the_same_share_a_row(summary: Summary) -> None:
     assert row(summary.attestation, "unet", "ONNX Runtime, cpu, fp32")["tasks"].text == "all"
+
+
+def test_a_part_that_stays_in_fp32_by_choice_is_seen_and_is_no_mismatch(results: Results) -> None:
+    asked = cell("pseudolabel", SPLEEN, "box", "onnxruntime", precision="int8")
+    encoder = asked.attestation["encoder"].model_copy(update={"precision": "int8", "requested_precision": "int8"})
+    asked = asked.model_copy(update={"attestation": {**asked.attestation, "encoder": encoder}})
+    table = summarize(results.model_copy(update={"cells": [asked], "comparisons": []})).attestation
+    assert row(table, "encoder")["requested"].text == "ONNX Runtime, cpu, int8"
+    decoder = row(table, "decoder")
+    assert decoder["requested"].text == "ONNX Runtime, cpu, int8 (this part fp32)"
+    assert decoder["ran"].tone == "plain"
+    quiet = asked.model_copy(
+        update={"attestation": {"encoder": encoder.model_copy(update={"precision": "fp32"})}, "status": "invalid"}
+    )
+    table = summarize(results.model_copy(update={"cells": [quiet], "comparisons": []})).attestation
+    assert row(table, "encoder")["ran"].text == "≠ ONNX Runtime 1.23.2, cpu, fp32"
+
+
+def test_random_weights_show_dashes_with_their_reason_wherever_accuracy_would_stand(results: Results) -> None:
+    pair = without_dice([cell("pseudolabel", SPLEEN, "box", b) for b in ("pytorch", "onnxruntime")])
+    weak = without_dice([cell("segment", SPLEEN, "box", "pytorch")])
+    cells = [*pair, *weak, cell("segment", SPLEEN, "reference", "pytorch")]
+    found = summarize(
+        results.model_copy(update={"cells": cells, "comparisons": [comparison("pseudolabel", SPLEEN, "box")]})
+    )
+    dash = Value("–", RANDOM_WEIGHTS)
+    verdict = row(found.verdicts, "pseudolabel", "box")
+    assert [verdict[name] for name in ("Dice PyTorch", "Dice ONNX Runtime", "Dice difference")] == [dash] * 3
+    assert (verdict["speedup"].text, verdict["mask parity"].text) == ("2.31×", "0.9998")
+    dice = row(found.dice, "pseudolabel", "spleen")
+    assert (dice["PyTorch"], dice["ONNX Runtime"]) == (dash, dash)
+    assert row(found.dice_cases, "pseudolabel", "spleen_2")["PyTorch"] == dash
+    assert found.supervision is not None
+    kept = row(found.supervision, SPLEEN)
+    assert [kept[name] for name in ("Dice weak", "difference", "share kept")] == [dash] * 3
+    assert kept["Dice full"].text == "0.950"
+    assert any(RANDOM_WEIGHTS in note for note in found.notes)
+
+
+def test_precisions_are_told_apart_in_every_table_of_comparisons(results: Results) -> None:
+    places = [cell("pseudolabel", SPLEEN, "box", b) for b in ("pytorch", "onnxruntime")]
+    int8 = cell("pseudolabel", SPLEEN, "box", "onnxruntime", precision="int8", dice=0.9295)
+    compared = [comparison("pseudolabel", SPLEEN, "box", 2.0, precision=p) for p in ("fp32", "int8")]
+    found = summarize(results.model_copy(update={"cells": [*places, int8], "comparisons": compared}))
+    verdict = row(found.verdicts, "ONNX Runtime int8 / PyTorch fp32")
+    assert verdict["Dice difference"].text == "−0.0005"
+    assert row(found.verdicts, "ONNX Runtime fp32 / PyTorch fp32")["Dice difference"].text == "0.0000"
+    assert row(found.latency, "ONNX Runtime int8")["p50 ms"].text != "–"
 
 
 def test_device_and_precision_name_a_variant_only_where_they_differ(results: Results, summary: Summary) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from benchmark.results import Cell, Comparison, Results
+from exporters.manifest import RANDOM_WEIGHTS
 from reports.verdict import Verdict, judge
 from reports.view import View
-from tests.reports.report_factory import BELOW, FAILED, HOSTILE, SPLEEN, cell, comparison
+from tests.reports.report_factory import BELOW, FAILED, HOSTILE, SPLEEN, cell, comparison, without_dice
 
 Judge = Callable[[list[Cell], list[Comparison]], Verdict]
 
@@ -100,6 +101,52 @@ def test_a_provider_that_fell_back_is_no_speedup_even_if_the_gate_passed(judged:
     found = judged(cells, [comparison("pseudolabel", SPLEEN, "box")])
     assert "2.31" not in found.headline
     assert "CUDA was asked for, the CPU ran" in found.headline
+
+
+INT8 = {"precision": "int8"}
+
+
+def test_precisions_are_told_apart_and_each_has_a_sentence_of_its_own(judged: Judge) -> None:
+    cells = [*both("pseudolabel", "box"), cell("pseudolabel", SPLEEN, "box", "onnxruntime", **INT8)]
+    compared = [comparison("pseudolabel", SPLEEN, "box", 3.0, **INT8), comparison("pseudolabel", SPLEEN, "box", 2.0)]
+    found = judged(cells, compared)
+    assert found.headline.startswith("ONNX Runtime fp32 pseudo-labels 2.00× [1.94, 2.07] faster than PyTorch fp32 on")
+    assert len(found.more) == 1
+    assert found.more[0].startswith("ONNX Runtime int8 pseudo-labels 3.00× [2.94, 3.07] faster than PyTorch fp32 on")
+
+
+def test_a_reduced_precision_that_fails_the_gate_does_not_taint_fp32(judged: Judge) -> None:
+    bad = cell("pseudolabel", SPLEEN, "box", "onnxruntime", status="invalid", reason=BELOW, dice=0.90, **INT8)
+    compared = [comparison("pseudolabel", SPLEEN, "box"), comparison("pseudolabel", SPLEEN, "box", gate="fail", **INT8)]
+    found = judged([*both("pseudolabel", "box"), bad], compared)
+    assert found.headline.startswith("ONNX Runtime fp32 pseudo-labels 2.31×") and found.tone == "good"
+    assert found.more[0].startswith("ONNX Runtime int8 fails the gate against PyTorch fp32, so its speed does not")
+
+
+def test_random_weights_have_a_speed_and_no_sentence_about_accuracy(judged: Judge) -> None:
+    cells = without_dice(both("pseudolabel", "box"))
+    found = judged(cells, [comparison("pseudolabel", SPLEEN, "box")])
+    assert found.headline == (
+        "ONNX Runtime pseudo-labels 2.31× [2.25, 2.38] faster than PyTorch on this machine – gate passed on masks"
+        f" alone ({RANDOM_WEIGHTS})."
+    )
+    assert not [caveat for caveat in found.caveats if "evidence" in caveat and "pseudo-labelling" in caveat]
+
+
+def test_random_weights_beside_trained_ones_do_not_pass_for_the_same_dice(judged: Judge) -> None:
+    cells = both("pseudolabel", "point") + without_dice(both("pseudolabel", "box"))
+    found = judged(cells, [comparison("pseudolabel", SPLEEN, prompt) for prompt in ("box", "point")])
+    assert found.headline.endswith(f"gate passed, in 1 of 2 comparisons on masks alone ({RANDOM_WEIGHTS}).")
+
+
+def test_random_weights_whose_masks_differ_fail_with_that_reason(judged: Judge) -> None:
+    why = "its masks overlap pytorch's with Dice 0.9000, below 0.999"
+    ours, theirs = without_dice(both("pseudolabel", "box", status="invalid", reason=why))
+    found = judged([ours, theirs], [comparison("pseudolabel", SPLEEN, "box", None, gate="fail", reason=why)])
+    assert found.headline == (
+        f"ONNX Runtime fails the gate against PyTorch, so its speed does not count ({why} in pseudolabel,"
+        " Task09_Spleen, box)."
+    )
 
 
 def test_without_comparisons_it_says_that_there_is_nothing_to_compare(judged: Judge) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from exporters.base import Exportable, export_artifact
+from exporters.base import export_artifact
+from exporters.exportable import Exportable
 from exporters.manifest import TensorSpec, Weights
 from runners.base import ModuleSource, Signature
 

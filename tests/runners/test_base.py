@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from exporters.base import Exportable
+from exporters.exportable import Exportable
 from exporters.manifest import TensorSpec
 from runners.base import ModuleSource, RunnerError, Signature, SignatureError, to_numpy
 from runners.device import Device, cuda_absence
@@ -54,10 +55,14 @@ def test_a_wrong_name_shape_type_or_an_inconsistent_dynamic_size_is_refused(
         SIGNATURE.check(arrays(**changes))
 
 
-def test_another_precision_than_fp32_is_refused_rather_than_ignored(source: ModuleSource) -> None:
-    for backend in BACKENDS:
-        with pytest.raises(RunnerError, match="precision fp16 is not supported"):
-            make_runner(backend, source, CPU, "fp16")
+@pytest.mark.parametrize(
+    ("backend", "precision"), [("pytorch", "fp16"), ("pytorch", "int8"), ("onnxruntime", "bf16"), ("onnxruntime", "")]
+)
+def test_a_precision_that_a_backend_does_not_run_is_refused_rather_than_ignored(
+    backend: str, precision: str, source: ModuleSource
+) -> None:
+    with pytest.raises(RunnerError, match=f"tiny: precision {precision} is not supported; use fp32"):
+        make_runner(backend, replace(source, precision=precision), CPU)
 
 
 @pytest.mark.parametrize("backend", list(BACKENDS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
+from onnxruntime.quantization import quantize_dynamic
 
 from exporters.manifest import TensorSpec
 from runners.base import DeviceUnavailableError, ModuleSource, RunnerError, Signature
@@ -60,6 +62,29 @@ def test_it_attests_providers_and_the_provider_of_every_node_of_the_session(sour
     assert told.nodes_per_provider is not None
     assert set(told.nodes_per_provider) == {"CPUExecutionProvider"}
     assert sum(told.nodes_per_provider.values()) >= 4  # two convolutions, Gelu, mean
+
+
+def test_it_attests_what_the_file_is_and_not_what_it_was_called(source: ModuleSource, not_there: Path) -> None:
+    """A conversion that quietly changed nothing would be timed as int8 otherwise."""
+    with OnnxRuntimeRunner(replace(source, precision="int8"), CPU) as runner:
+        assert runner.attest().precision == "fp32"
+    weights = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
+    dims = ["R", 16]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["R", 8])],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    full = not_there.with_name("full.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), full)
+    quantize_dynamic(full, not_there, reduce_range=True)  # without it, some processors saturate
+    signature = Signature.of([TensorSpec(name="x", dims=("R", 16))], [TensorSpec(name="y", dims=("R", 8))])
+    with OnnxRuntimeRunner(ModuleSource("product", signature, onnx_path=not_there), CPU) as runner:
+        assert runner.attest().precision == "int8"
+        x = np.random.default_rng(1).standard_normal((3, 16)).astype(np.float32)
+        np.testing.assert_allclose(runner.run({"x": x})["y"].numpy(), x @ weights, atol=0.2)
 
 
 def test_without_a_number_of_threads_none_is_attested(source: ModuleSource) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from exporters.base import Exportable
+from exporters.exportable import Exportable
 from runners.base import ModuleSource, RunnerError
 from runners.device import Device
 from runners.pytorch import PyTorchRunner, TorchTensor

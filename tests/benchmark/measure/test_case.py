@@ -12,7 +12,7 @@ from benchmark.measure.case import Predictions, measure_case
 from benchmark.measure.extent import Extent
 from benchmark.records import CaseRecord
 from benchmark.results import Attested
-from benchmark.spec import MeasureSpec
+from benchmark.sections import MeasureSpec
 from benchmark.stages.base import Outcome, Unit
 
 LABELS = {1: "organ", 2: "tumour"}

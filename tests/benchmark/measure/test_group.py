@@ -15,7 +15,7 @@ from benchmark.errors import InputError
 from benchmark.lanes import Lane
 from benchmark.measure import group as measured
 from benchmark.measure.group import Work, measure_group
-from benchmark.plan import Group, make_group, plan_tasks
+from benchmark.plan import Group, make_group, plan_lanes, plan_tasks
 from benchmark.records import CaseRecord, RecordStore
 from benchmark.spec import Spec
 from benchmark.stages.base import Outcome, Unit
@@ -52,7 +52,7 @@ class Bench:
         self.broken: set[str] = set()
         self.opened = 0
         self.progress = 0.0
-        self.work = Work((), lambda runners: Perfect([], set()), by_slice, group.planned.task.labels)
+        self.work = Work({}, lambda runners: Perfect([], set()), by_slice, group.planned.task.labels)
 
     @contextmanager
     def open_lanes(self, *_: Any) -> Iterator[Mapping[str, Lane]]:
@@ -84,7 +84,7 @@ def make_bench(folder: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
         }
     )
     (planned,) = plan_tasks(spec)
-    group = make_group(spec, "pseudolabel", planned, "m", ("box",), "cpu", "fp32", planned.cases, {})
+    group = make_group(spec, "pseudolabel", planned, "m", ("box",), "cpu", plan_lanes(spec), planned.cases, {})
     made = Bench(run_dir, group, spec)
     monkeypatch.setattr(measured, "open_lanes", made.open_lanes)
     return made

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import combinations
 
 import pytest
 from hypothesis import given
@@ -142,10 +143,15 @@ def test_no_lanes_and_no_units_are_no_turns() -> None:
     assert list(take_turns(talking("A"), [])) == []
 
 
-def test_three_lanes_rotate() -> None:
-    assert [turn_order(["A", "B", "C"], index) for index in range(4)] == [
-        ["A", "B", "C"],
-        ["B", "C", "A"],
-        ["C", "A", "B"],
-        ["A", "B", "C"],
-    ]
+def test_three_lanes_go_round_one_way_and_then_the_other() -> None:
+    orders = ["".join(turn_order(["A", "B", "C"], index)) for index in range(7)]
+    assert orders == ["ABC", "BCA", "CAB", "ACB", "BAC", "CBA", "ABC"]
+
+
+@pytest.mark.parametrize("lanes", [2, 3, 4, 5])
+def test_no_lane_follows_another_more_often_than_it_goes_before_it(lanes: int) -> None:
+    """What heats the machine or fills its caches must not always fall on the same neighbour."""
+    names = list("ABCDE"[:lanes])
+    orders = [turn_order(names, index) for index in range(2 * lanes)]
+    for one, other in combinations(names, 2):
+        assert sum(order.index(one) < order.index(other) for order in orders) == lanes

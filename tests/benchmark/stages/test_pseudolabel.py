@@ -16,6 +16,7 @@ from benchmark.data.slices import Slice
 from benchmark.lanes import LaneSettings, module_source, open_lanes
 from benchmark.metrics import dice_per_label
 from benchmark.prompts import Prompt, deepest_point, tight_box
+from benchmark.results import LaneKey
 from benchmark.stages.base import NotFiniteError
 from benchmark.stages.pseudolabel import (
     PseudolabelPipeline,
@@ -297,9 +298,10 @@ def test_both_backends_label_a_real_slice_alike_and_as_the_official_predictor_do
     decoder_folder: Path,
 ) -> None:  # fmt: skip
     """Official predictor: one label at a time, its own transform of points and boxes, its own padding and resizing."""
-    sources = [module_source(litemedsam.encoder, encoder_folder), module_source(litemedsam.decoder, decoder_folder)]
+    parts = [module_source(litemedsam.encoder, encoder_folder), module_source(litemedsam.decoder, decoder_folder)]
+    sources = {"fp32": parts}
     (unit,) = units([abdomen_slice], organs, ["box", "point"], 5)
-    lane_settings = LaneSettings(("pytorch", "onnxruntime"), "cpu", "fp32", torch.get_num_threads())
+    lane_settings = LaneSettings((LaneKey("pytorch"), LaneKey("onnxruntime")), "cpu", torch.get_num_threads())
     with open_lanes(lane_settings, sources, lambda pair: PseudolabelPipeline(pair[0], pair[1], LITEMEDSAM)) as lanes:
         found = {backend: lane.process(unit).labels for backend, lane in lanes.items()}
         assert lanes["onnxruntime"].attestation["decoder"].providers == ["CPUExecutionProvider"]

@@ -12,6 +12,7 @@ import torch
 
 from benchmark.data.slices import Slice
 from benchmark.lanes import LaneSettings, module_source, open_lanes
+from benchmark.results import LaneKey
 from benchmark.stages.base import NotFiniteError, Unit
 from benchmark.stages.segment import SegmentPipeline, Windows, match_labels, units
 from exporters.unet import UNetConfig, build_unet, load_unet, unet_checkpoint
@@ -114,8 +115,8 @@ def unet_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_both_backends_label_alike_and_as_a_single_pass_of_the_network(unet_folder: Path) -> None:
     """A slice of the patch's size needs no windows: one plain call of the module is the reference."""
     loaded = load_unet(unet_folder / "unet.pt")
-    sources = [module_source(loaded.unet, unet_folder / "artifact")]
-    lane_settings = LaneSettings(("pytorch", "onnxruntime"), "cpu", "fp32", torch.get_num_threads())
+    sources = {"fp32": [module_source(loaded.unet, unet_folder / "artifact")]}
+    lane_settings = LaneSettings((LaneKey("pytorch"), LaneKey("onnxruntime")), "cpu", torch.get_num_threads())
     exact, large = (Unit(tuple(piece(*shape, seed=s) for s in range(3)), {}) for shape in ((16, 24), (40, 50)))
     windows = Windows((16, 24), 0.25, 2)
     with torch.inference_mode():

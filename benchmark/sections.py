@@ -1,0 +1,161 @@
+"""The sections of a run specification: data, sam, unet, measure. Everything but `data` has a default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+
+
+class Section(BaseModel):
+    """A part of a specification: an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskSettings(Section):
+    """What to use of one task instead of its defaults."""
+
+    channel: int | None = Field(default=None, ge=0, description="of a multi-channel image")
+    window: tuple[float, float] | None = Field(default=None, description="CT level and width, HU")
+    labels: tuple[str, ...] | None = Field(default=None, description="names; others count as background")
+
+
+class DataSpec(Section):
+    """A folder of MSD task folders, and what of it to use."""
+
+    root: Path
+    tasks: tuple[str, ...] = Field(min_length=1)
+    cases: int | None = Field(default=None, ge=1, description="at most so many cases of each task, drawn by seed")
+    slices: int | None = Field(default=None, ge=1, description="at most so many slices of each case, evenly spread")
+    seed: int = Field(default=0, ge=0)
+    settings: dict[str, TaskSettings] = {}
+
+    @field_validator("tasks")
+    @classmethod
+    def _plain_names(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        for task in tasks:
+            if task in {"", ".", ".."} or "/" in task or "\\" in task:
+                raise ValueError(f"{task!r} is not the name of a folder in data.root")
+        return distinct(tasks)
+
+    @model_validator(mode="after")
+    def _settings_of_known_tasks(self) -> DataSpec:
+        for task in self.settings:
+            if task not in self.tasks:
+                raise ValueError(f"settings name {task}, which is not among data.tasks")
+        return self
+
+
+class SamSpec(Section):
+    """The pseudo-label stage."""
+
+    models: tuple[str, ...] = Field(default=("litemedsam",), min_length=1)
+    prompts: tuple[str, ...] = Field(default=("box",), min_length=1)
+    min_pixels: int = Field(default=1, ge=1, description="a label with fewer pixels in a slice gets no prompt there")
+    checkpoints: dict[str, Path] = Field(default={}, description="model → a file of weights instead of its own")
+    random_weights: int | None = Field(
+        default=None, ge=0, strict=True, description="a seed: models without a checkpoint get random weights"
+    )
+
+    def seed(self, model: str) -> int | None:
+        """The seed of a model's random weights; None if it has trained ones."""
+        return None if model in self.checkpoints else self.random_weights
+
+    @field_validator("models")
+    @classmethod
+    def _distinct_models(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        return distinct(models)
+
+    @field_validator("prompts")
+    @classmethod
+    def _known_prompts(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
+        from benchmark.prompts import STRATEGIES
+
+        return known(prompts, STRATEGIES, "prompt strategy")
+
+    @model_validator(mode="after")
+    def _checkpoints_of_known_models(self) -> SamSpec:
+        for model in self.checkpoints:
+            if model not in self.models:
+                raise ValueError(f"checkpoints name {model}, which is not among sam.models")
+        return self
+
+
+class UnetSpec(Section):
+    """The segmentation stage: a 2-D UNet trained here on each kind of label, or brought as checkpoints."""
+
+    labels: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="prompt strategies and `reference`; by default the first strategy and `reference`",
+    )
+    checkpoints: tuple[Path, ...] = Field(default=(), description="trained by sambench; then nothing is trained")
+    epochs: int = Field(default=120, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=4e-3, gt=0)
+    patch: tuple[PositiveInt, PositiveInt] = (128, 128)
+    channels: tuple[PositiveInt, ...] = (16, 32, 64, 128)
+    strides: tuple[PositiveInt, ...] = (2, 2, 2)
+    res_units: int = Field(default=2, ge=0)
+    test_share: float = Field(default=0.34, gt=0, lt=1, description="share of the cases that is only tested on")
+    same_case: bool = Field(
+        default=False, description="let a task of one case train and test on it: speed and parity, no accuracy"
+    )
+    slices_per_batch: int = Field(default=8, ge=1, description="slices that go through the UNet at once")
+    overlap: float = Field(
+        default=0.25, ge=0, lt=1, description="of the sliding windows, where a slice exceeds a patch"
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct_labels(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return labels and distinct(labels)
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _distinct_checkpoints(cls, checkpoints: tuple[Path, ...]) -> tuple[Path, ...]:
+        distinct(tuple(path.stem for path in checkpoints))  # the results tell them apart by it
+        return checkpoints
+
+    @model_validator(mode="after")
+    def _network_can_be_built(self) -> UnetSpec:
+        from exporters.unet import UNetConfig
+
+        try:
+            UNetConfig(labels={}, patch=self.patch, channels=self.channels, strides=self.strides)
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        return self
+
+
+class MeasureSpec(Section):
+    """How long and how often."""
+
+    repeats: int = Field(default=1, ge=1, description="timed passes over each case, at least")
+    samples: int = Field(default=64, ge=1, description="further passes until each backend has so many; 64 allow a p90")
+    budget_s: float = Field(default=60, ge=0, description="no further pass begins after so long, over all cases")
+    warmup: int = Field(default=2, ge=0, description="untimed units for each backend at each case's start")
+    threads: int | None = Field(default=None, ge=1, description="per operator; by default the cores of this process")
+    pause_ms: float = Field(
+        default=5.0,
+        ge=0,
+        le=10_000,
+        description="between turns, so that one backend's spinning threads do not slow the other",
+    )
+
+
+def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    """The values, if each stands once; raises ValueError."""
+    if len(set(values)) != len(values):
+        raise ValueError(f"{', '.join(values)}: each may stand once")
+    return values
+
+
+def known(values: tuple[str, ...], known: object, kind: str) -> tuple[str, ...]:
+    """The values, if all are known and each stands once; raises ValueError."""
+    names = sorted(known)  # type: ignore[call-overload]
+    for value in values:
+        if value not in names:
+            raise ValueError(f"{value!r} is no {kind}; choose from {', '.join(names)}")
+    return distinct(values)

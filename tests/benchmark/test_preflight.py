@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.errors import InputError
+from benchmark.preflight import require_models
+from benchmark.spec import Spec
+
+
+def test_a_missing_checkpoint_is_told_before_the_first_model_is_loaded(tmp_path: Path) -> None:
+    weights = tmp_path / "sam.pth"
+    sam = {"models": ["litemedsam"], "checkpoints": {"litemedsam": weights}}
+    spec = Spec.model_validate({"name": "run", "data": {"root": "x", "tasks": ["T"]}, "sam": sam})
+    with pytest.raises(InputError, match=r"sam\.checkpoints\.litemedsam: .*sam\.pth is no file"):
+        require_models(spec)
+    weights.write_bytes(b"")
+    require_models(spec)  # what is in it, loading tells

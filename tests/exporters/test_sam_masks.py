@@ -1,0 +1,90 @@
+"""A decoder that answers with several masks: three held against `SamPredictor`, four against Meta's ONNX export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+from exporters.base import export_artifact
+from exporters.sam import load_sam
+from tests.exporters.test_sam import NAMES, Asked, ask, assert_same
+
+pytestmark = pytest.mark.slow
+
+KINDS = ("point", "points", "box", "box+points")
+
+
+def decoder_of(masks: Any, folder: Path) -> ort.InferenceSession:
+    sam = load_sam("litemedsam", masks=masks)
+    export_artifact(folder / masks, "litemedsam", sam.weights, (sam.decoder,), sam.settings)
+    return ort.InferenceSession(str(folder / masks / "decoder.onnx"), providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
+def three(litemedsam: Any, tmp_path_factory: pytest.TempPathFactory) -> ort.InferenceSession:
+    return decoder_of("three", tmp_path_factory.mktemp("masks"))
+
+
+@pytest.fixture(scope="module")
+def all_four(litemedsam: Any, tmp_path_factory: pytest.TempPathFactory) -> ort.InferenceSession:
+    return decoder_of("all", tmp_path_factory.mktemp("masks"))
+
+
+@pytest.fixture(scope="module")
+def predict(official_sam: Any, embedding: np.ndarray) -> Callable[[Asked, tuple[int, int]], dict[str, np.ndarray]]:
+    """`SamPredictor.predict_torch(multimask_output=True)`."""
+    from segment_anything import SamPredictor
+
+    def run(asked: Asked, size: tuple[int, int]) -> dict[str, np.ndarray]:
+        official_sam.image_encoder.embedding = torch.from_numpy(embedding)
+        predictor = SamPredictor(official_sam)
+        height, width = predictor.transform.get_preprocess_shape(*size, 256)
+        predictor.set_torch_image(torch.zeros(1, 3, height, width), size)
+        results = predictor.predict_torch(
+            asked.points, asked.labels, asked.boxes, asked.masks, multimask_output=True, return_logits=True
+        )
+        return {name: value.numpy() for name, value in zip(NAMES, results, strict=True)}
+
+    return run
+
+
+@pytest.mark.parametrize("with_mask", [False, True])
+@pytest.mark.parametrize("count", [1, 16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_three_masks_are_those_of_the_official_predictor(
+    kind: str, count: int, with_mask: bool, three: Any, predict: Any, embedding: np.ndarray
+) -> None:
+    asked = ask(kind, count, with_mask, seed=count)
+    theirs = predict(asked, (101, 122))
+    assert theirs["masks"].shape == (count, 3, 101, 122)
+    assert_same(dict(zip(NAMES, three.run(NAMES, asked.feed(embedding, (101, 122))), strict=True)), theirs)
+
+
+@pytest.mark.parametrize("with_mask", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_four_masks_are_those_of_the_official_export(
+    kind: str, with_mask: bool, all_four: Any, official_sam: Any, embedding: np.ndarray
+) -> None:
+    from segment_anything.utils.onnx import SamOnnxModel
+
+    feed = ask(kind, with_mask=with_mask).feed(embedding, (122, 61))
+    model = SamOnnxModel(official_sam, return_single_mask=False).eval()
+    official = model(**{name: torch.from_numpy(value) for name, value in feed.items()})
+    theirs = {name: value.numpy() for name, value in zip(NAMES, official, strict=True)}
+    assert theirs["masks"].shape == (1, 4, 122, 61)
+    assert_same(dict(zip(NAMES, all_four.run(NAMES, feed), strict=True)), theirs)
+
+
+def test_a_client_that_picks_the_best_of_four_by_score_runs_unchanged(all_four: Any, embedding: np.ndarray) -> None:
+    """As segment-anything's notebook does with a model exported without `--return-single-mask`."""
+    masks, scores, low_res = all_four.run(None, ask("point").feed(embedding, (101, 122)))
+    assert (masks.shape, scores.shape, low_res.shape) == ((1, 4, 101, 122), (1, 4), (1, 4, 256, 256))
+    best = masks[:, scores[0].argmax()][:, None] > 0.0
+    assert best.shape == (1, 1, 101, 122)
+    assert best.dtype == bool
