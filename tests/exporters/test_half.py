@@ -16,7 +16,8 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from exporters.base import Exportable, export_artifact
+from exporters.base import export_artifact
+from exporters.exportable import Exportable
 from exporters.half import LARGEST, NETWORKS, to_half
 from exporters.manifest import TensorSpec, Weights
 from exporters.precision import to_fp16

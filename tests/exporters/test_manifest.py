@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from torch import nn
 
-from exporters import base
-from exporters.base import Exportable, export_artifact
+from exporters import graph
+from exporters.base import export_artifact
+from exporters.exportable import Exportable
 from exporters.manifest import (
     MANIFEST_FILE,
     ArtifactChangedError,
@@ -63,7 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact whose weights lie beside the graph, as those of a model of more than 2 GB do."""
     folder = tmp_path_factory.mktemp("made") / "artifact"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "INLINE_BYTES", 0)
+        patch.setattr(graph, "INLINE_BYTES", 0)
         export_artifact(folder, "linear", Weights(source="random", seed=0), (linear(),), {})
     return folder
 

@@ -15,7 +15,8 @@ import torch
 pytest.importorskip("segment_anything", reason="the official implementation is not installed")
 from segment_anything.modeling import ImageEncoderViT
 
-from exporters.base import Exportable, export_artifact
+from exporters.base import export_artifact
+from exporters.exportable import Exportable
 from exporters.manifest import TensorSpec, Weights
 from exporters.sam_modules import SamEncoder
 from exporters.sam_networks import randomise
