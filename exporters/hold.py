@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporters.exportable import Arrays, Exportable, Feed
 from exporters.manifest import ExportError
@@ -35,12 +36,12 @@ def compare(part: Exportable, path: Path, feeds: Sequence[Feed], references: Seq
         The largest absolute difference per output over all feeds; NaN where an output is not finite.
 
     Raises:
-        ExportError: ONNX Runtime cannot load the file, or a shape differs.
+        ExportError: ONNX Runtime cannot load or run the file, or a shape differs.
     """
     session = cpu_session(path)
     worst = dict.fromkeys((spec.name for spec in part.outputs), 0.0)
     for feed, reference in zip(feeds, references, strict=True):
-        for name, got in zip(worst, session.run(list(worst), dict(feed)), strict=True):
+        for name, got in zip(worst, run_session(session, path, list(worst), feed), strict=True):
             if reference[name].shape != got.shape:
                 raise ExportError(f"{path.name}: {name} is {got.shape} where PyTorch gives {reference[name].shape}")
             worst[name] = float(np.maximum(worst[name], np.abs(got - reference[name]).max()))  # keeps NaN
@@ -91,3 +92,16 @@ def cpu_session(path: Path) -> Any:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
         raise ExportError(f"{path.name}: ONNX Runtime cannot load it ({str(error).splitlines()[0]})") from None
+
+
+def run_session(session: Any, path: Path, outputs: Sequence[str], feed: Feed) -> list[NDArray[Any]]:
+    """Runs a file that `cpu_session` opened.
+
+    Raises:
+        ExportError: it does not take these inputs, or has no such outputs.
+    """
+    try:
+        results: list[NDArray[Any]] = session.run(list(outputs), dict(feed))
+    except Exception as error:  # ValueError for a missing input, ONNX Runtime's own classes for the rest
+        raise ExportError(f"{path.name}: ONNX Runtime cannot run it ({str(error).splitlines()[0]})") from None
+    return results

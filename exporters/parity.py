@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.exportable import Arrays, Feed
-from exporters.hold import cpu_session
+from exporters.hold import cpu_session, run_session
 from exporters.manifest import KindParity, Ladder
 
 GATE = 0.999
@@ -149,18 +149,19 @@ def climb(folder: Path, answers: Sequence[Answer], trained_on: Sequence[str], fi
         no_dice: why Dice against labels would mean nothing; None if it does.
 
     Raises:
-        ExportError: a file cannot be loaded.
+        ExportError: a file cannot be loaded or run.
     """
-    encoder, decoder = cpu_session(folder / "encoder.onnx"), cpu_session(folder / "decoder.onnx")
+    encoder_path, decoder_path = folder / "encoder.onnx", folder / "decoder.onnx"
+    encoder, decoder = cpu_session(encoder_path), cpu_session(decoder_path)
     names = ("masks", "iou_predictions", "low_res_masks")
     cosines, errors = [], []
     pairs: dict[str, list[tuple[Answer, Arrays]]] = {}
     for answer in answers:
-        (embedding,) = encoder.run(["image_embeddings"], {"image": answer.sample.image})
+        (embedding,) = run_session(encoder, encoder_path, ["image_embeddings"], {"image": answer.sample.image})
         cosines.append(_cosine(embedding, answer.embedding))
         errors.append(_max_error(embedding, answer.embedding))
         for kind, feed in answer.feeds.items():
-            values = decoder.run(list(names), {"image_embeddings": embedding, **feed})
+            values = run_session(decoder, decoder_path, names, {"image_embeddings": embedding, **feed})
             pairs.setdefault(kind, []).append((answer, dict(zip(names, values, strict=True))))
     kinds = {kind: _kind_parity(kind, of_kind, fit, no_dice) for kind, of_kind in pairs.items()}
     needs = {kind: of_kind[0][0].sample.kinds[kind].needs for kind, of_kind in pairs.items()}

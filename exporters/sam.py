@@ -202,6 +202,8 @@ def load_sam(
         ExportError: unknown name, missing package or weights, or a checkpoint that is damaged or of another model.
     """
     model = find_model(name)
+    if masks not in MASK_TOKENS:  # an artifact's manifest may say anything
+        raise ExportError(f"model {name}: masks {masks!r} is not known; choose from {', '.join(MASK_TOKENS)}")
     if checkpoint is not None and random_seed is not None:
         raise ExportError(f"model {name}: a checkpoint and random weights exclude each other; give one of them")
     network: Any

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporters.exportable import Exportable
 from exporters.hold import verify
-from exporters.manifest import RANDOM_WEIGHTS, ArtifactChangedError, ExportError, Ladder, Manifest, load_manifest
+from exporters.manifest import (
+    RANDOM_WEIGHTS,
+    ArtifactChangedError,
+    ExportError,
+    FileEntry,
+    Ladder,
+    Manifest,
+    load_manifest,
+)
 from exporters.parity import Sample, climb, pytorch_answers
 from exporters.sam import SAM_MODELS, LoadedSam, load_sam
 from exporters.unet import LoadedUNet, load_unet
@@ -51,25 +59,37 @@ def verify_artifact(
     parts = (loaded.encoder, loaded.decoder) if isinstance(loaded, LoadedSam) else (loaded.unet,)
     errors = {}
     for part in parts:
-        if manifest.files[part.name].precision == "fp32":
+        entry = _entry(manifest, folder, part.name)
+        if entry.precision == "fp32":
             on_step(f"hold the {part.name} against PyTorch")
-            errors[part.name] = _verify_part(part, folder / manifest.files[part.name].file)
+            with _changed(folder):
+                errors[part.name] = verify(part, folder / entry.file, part.feeds())
     ladder = None
     if isinstance(loaded, LoadedSam) and samples:
         on_step("climb the parity ladder")
         answers = pytorch_answers(loaded.encoder.module, loaded.decoder.module, samples)
         no_dice = RANDOM_WEIGHTS if loaded.weights.random else None
-        ladder = climb(folder, answers, loaded.model.trained_on, loaded.model.fit, no_dice)
+        with _changed(folder):
+            ladder = climb(folder, answers, loaded.model.trained_on, loaded.model.fit, no_dice)
         if ladder.gate == "fail" and manifest.gate != "fail":
             raise ArtifactChangedError(f"{folder}: fails the gate that it passed: {ladder.gate_reason}")
     return Verified(manifest, errors, ladder)
 
 
-def _verify_part(part: Exportable, path: Path) -> dict[str, float]:
+def _entry(manifest: Manifest, folder: Path, part: str) -> FileEntry:
+    entry = manifest.files.get(part)
+    if entry is None or entry.file != f"{part}.onnx":  # the name that the export gives and the ladder takes
+        raise ArtifactChangedError(f"{folder}: its manifest names no file for the {part}; export the model again")
+    return entry
+
+
+@contextmanager
+def _changed(folder: Path) -> Iterator[None]:
+    """A file that was verified once and cannot be run now, or computes something else, was changed."""
     try:
-        return verify(part, path, part.feeds())
+        yield
     except ExportError as error:
-        raise ArtifactChangedError(f"{path.parent}: {error}") from None
+        raise ArtifactChangedError(f"{folder}: {error}") from None
 
 
 def _reload(manifest: Manifest, folder: Path, checkpoint: Path | None) -> LoadedSam | LoadedUNet:
