@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from benchmark import cli
+
 MSD_REAL = Path(__file__).parents[2].parent / "shared" / "msd-real"
 
 MakeTask = Callable[..., Path]
+Sambench = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -61,3 +65,18 @@ def msd_real() -> Path:
     if not MSD_REAL.is_dir():
         pytest.skip("the real volumes are not here: ../shared/msd-real is absent")
     return MSD_REAL
+
+
+@pytest.fixture
+def sambench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Sambench:
+    """Runs the command line in this process: exit code, stdout, stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sambench", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+            sys.exit(0)
+        out, err = capfd.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call

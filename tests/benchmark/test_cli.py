@@ -25,21 +25,6 @@ IMAGE = np.arange(120, dtype=np.float32).reshape(4, 5, 6)
 
 
 @pytest.fixture
-def sambench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in this process: exit code, stdout, stderr."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sambench", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-            sys.exit(0)
-        out, err = capfd.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
-
-
-@pytest.fixture
 def spec(tmp_path: Path) -> Callable[..., Path]:
     """A specification over `tmp_path` with the segmentation stage alone: it reads the data before anything heavy."""
 

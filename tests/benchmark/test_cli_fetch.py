@@ -7,13 +7,12 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmark import cli
 from benchmark.console import download_bar
 from exporters.fetch import Published
 from exporters.sam import SAM_MODELS
@@ -30,21 +29,6 @@ def web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Web]:
         here = Published(server.url("vit_b.pth"), "vit_b.pth", f"sha256:{hashlib.sha256(BODY).hexdigest()}")
         monkeypatch.setitem(SAM_MODELS, "vit_b", replace(SAM_MODELS["vit_b"], published=here))
         yield server
-
-
-@pytest.fixture
-def sambench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in this process: exit code, stdout, stderr."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sambench", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-            sys.exit(0)
-        out, err = capfd.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
 
 
 def test_stdout_is_the_path_alone_so_that_it_can_be_given_to_checkpoint(sambench, web, tmp_path):
