@@ -11,7 +11,7 @@ from typing import Any
 from exporters.base import Reduction
 from exporters.exportable import Feed
 from exporters.graph import INLINE_BYTES
-from exporters.manifest import ExportError
+from exporters.manifest import ExportError, external_locations
 from exporters.parity import Answer
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
@@ -55,11 +55,17 @@ def _reduce(precision: str, part: str, path: Path, feeds: Sequence[Feed]) -> tup
         "int8": to_int8,
         "int8-static": lambda source, target: to_int8_static(source, target, feeds),
     }
-    source = path.with_name(f"fp32-{path.name}")
-    path.rename(source)
+    # In a folder of its own: external data of both would have the same name, and the one is read while the other is
+    # written.
+    reduced = path.parent / f"{part}-{precision}"
+    reduced.mkdir()
     with _quiet():
-        makers[precision](source, path)
-    source.unlink()
+        makers[precision](path, reduced / path.name)
+    for name in (path.name, *external_locations(path)):
+        (path.parent / name).unlink()
+    for file in reduced.iterdir():
+        file.rename(path.parent / file.name)
+    reduced.rmdir()
     return precision, []
 
 
@@ -129,7 +135,7 @@ def _forget_inner_shapes(path: Path) -> None:
 
 
 def _is_external(path: Path) -> bool:
-    return path.with_name(path.name + ".data").exists()
+    return bool(external_locations(path))
 
 
 @contextmanager
