@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -153,10 +154,17 @@ def load_manifest(folder: Path) -> Manifest:
     for entry in manifest.files.values():
         for name, sha256 in [(entry.file, entry.sha256), *((part.file, part.sha256) for part in entry.external)]:
             file = folder / require_plain_name(name, path)
-            if file.is_symlink() or not file.is_file() or sha256_file(file) != sha256:
+            if not _is_whole(file, sha256):
                 raise ArtifactChangedError(f"{file}: missing or changed since it was verified; export the model again")
         require_external_inside(folder / entry.file, [part.file for part in entry.external])
     return manifest
+
+
+def _is_whole(file: Path, sha256: str) -> bool:
+    try:
+        return not file.is_symlink() and file.is_file() and sha256_file(file) == sha256
+    except OSError:  # unreadable, or a name that the system does not take
+        return False
 
 
 def require_plain_name(name: str, source: Path) -> str:
@@ -173,19 +181,36 @@ def require_plain_name(name: str, source: Path) -> str:
 
 
 def external_locations(onnx_path: Path) -> list[str]:
-    """The files that a graph takes weights from, as it names them."""
-    import onnx
-    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+    """The files that a graph takes weights from, as it names them.
 
-    model = onnx.load(str(onnx_path), load_external_data=False)
-    found = (
-        entry.value
-        for tensor in _get_all_tensors(model)
-        if uses_external_data(tensor)
-        for entry in tensor.external_data
-        if entry.key == "location"
-    )
+    Raises:
+        ArtifactChangedError: it is no ONNX file.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(str(onnx_path), load_external_data=False)
+    except Exception as error:  # protobuf's DecodeError; that package is onnx's own affair
+        raise ArtifactChangedError(
+            f"{onnx_path}: is no ONNX file ({type(error).__name__}); export the model again"
+        ) from None
+    found = (entry.value for tensor in _tensors(model) for entry in tensor.external_data if entry.key == "location")
     return list(dict.fromkeys(found))
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every tensor within a protobuf message.
+
+    onnx's own list leaves out sparse initializers and the branches inside local functions.
+    """
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for part in [value] if hasattr(value, "ListFields") else value:
+            if field.message_type.name == "TensorProto":
+                yield part
+            else:
+                yield from _tensors(part)
 
 
 def require_external_inside(onnx_path: Path, listed: list[str]) -> None:

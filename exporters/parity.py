@@ -177,7 +177,7 @@ def climb(folder: Path, answers: Sequence[Answer], trained_on: Sequence[str], fi
 
 
 def _kind_parity(kind: str, pairs: Sequence[tuple[Answer, Arrays]], fit: Fit, no_dice: str | None) -> KindParity:
-    error, differing, pixels, prompts = 0.0, 0, 0, 0
+    error, differing, pixels, prompts, finite = 0.0, 0, 0, 0, True
     mask_dice: list[float] = []
     dice: list[tuple[float, float]] = []
     for answer, ours in pairs:
@@ -188,13 +188,15 @@ def _kind_parity(kind: str, pairs: Sequence[tuple[Answer, Arrays]], fit: Fit, no
         differing += int(np.count_nonzero(binary[0] != binary[1]))
         pixels += binary[0].size
         prompts += len(binary[0])
+        finite = finite and all(np.isfinite(values).all() for values in ours.values())
         mask_dice += _dice(*(side.reshape(-1, *sample.size) for side in binary))
         if truth is not None and no_dice is None:
             chosen = [_best(side, scores) for side, scores in zip(binary, (ours, theirs), strict=True)]
             dice += zip(*(_dice(side, truth) for side in chosen), strict=True)
     means = [float(np.mean(values)) for values in zip(*dice, strict=True)] if dice else [None, None]
     agreement = float(np.mean(mask_dice))
-    failure = gate_failure(means[0], means[1], agreement)
+    # NaN is not above 0 either: as background it agrees with background.
+    failure = gate_failure(means[0], means[1], agreement) if finite else "its answers hold NaN or infinity"
     return KindParity(
         prompts=prompts,
         low_res_max_error=_finite(error),
@@ -220,7 +222,7 @@ def gate_failure(
         reference: whose answers they are held against.
     """
     if dice is not None and reference_dice is not None and reference_dice > 0:
-        if dice < GATE * reference_dice:
+        if not dice >= GATE * reference_dice:
             return f"Dice {dice:.4f} is below {GATE:.1%} of {reference}'s {reference_dice:.4f}"
         return None
     if mask_dice is not None and not mask_dice >= GATE:

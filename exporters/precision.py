@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,17 +56,12 @@ def _reduce(precision: str, part: str, path: Path, feeds: Sequence[Feed]) -> tup
         "int8": to_int8,
         "int8-static": lambda source, target: to_int8_static(source, target, feeds),
     }
-    # In a folder of its own: external data of both would have the same name, and the one is read while the other is
-    # written.
-    reduced = path.parent / f"{part}-{precision}"
-    reduced.mkdir()
-    with _quiet():
-        makers[precision](path, reduced / path.name)
-    for name in (path.name, *external_locations(path)):
-        (path.parent / name).unlink()
-    for file in reduced.iterdir():
-        file.rename(path.parent / file.name)
-    reduced.rmdir()
+    # Under its own name, because a graph names the file that holds its weights; what replaces it has the same name.
+    with tempfile.TemporaryDirectory(dir=path.parent) as aside:
+        for name in [*external_locations(path), path.name]:
+            path.with_name(name).rename(Path(aside) / name)
+        with _quiet():
+            makers[precision](Path(aside) / path.name, path)
     return precision, []
 
 
@@ -92,7 +88,7 @@ def to_int8(source: Path, target: Path) -> None:
         per_channel=True,
         reduce_range=True,
         weight_type=QuantType.QInt8,
-        use_external_data_format=_is_external(source),
+        use_external_data_format=bool(external_locations(source)),
         extra_options={"MatMulConstBOnly": True},
     )
 
@@ -120,7 +116,7 @@ def to_int8_static(source: Path, target: Path, feeds: Sequence[Feed]) -> None:
         reduce_range=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        use_external_data_format=_is_external(source),
+        use_external_data_format=bool(external_locations(source)),
         extra_options={"MatMulConstBOnly": True},
     )
 
@@ -132,10 +128,6 @@ def _forget_inner_shapes(path: Path) -> None:
     model = onnx.load(str(path), load_external_data=False)
     del model.graph.value_info[:]
     onnx.save(model, str(path))
-
-
-def _is_external(path: Path) -> bool:
-    return bool(external_locations(path))
 
 
 @contextmanager

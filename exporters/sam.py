@@ -212,8 +212,7 @@ def load_sam(
         load_state(network, state, path, model.unused)
     else:
         weights = Weights(source="random", seed=random_seed)
-        network = model.build()
-        networks.randomise(network, random_seed)
+        network = networks.random_network(model.build, random_seed)
     network.eval().requires_grad_(False)
     decoder = SamDecoder(network.prompt_encoder, network.mask_decoder, model.image_size, masks).eval()
     return LoadedSam(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,21 @@ def _package(module: str, extra: str) -> Any:
         raise ExportError(f"{error.name} is not installed; run pip install 'sambench[{extra}]'") from None
 
 
+def random_network(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A network with random weights, the same for the same seed, on every machine and in every process.
+
+    Args:
+        build: makes the network.
+        seed: also of what `build` draws, because `randomise` takes its scale from there. PyTorch's own generator stays
+            as it is.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        network = build()
+    randomise(network, seed)
+    return network
+
+
 def randomise(network: nn.Module, seed: int) -> None:
     """Random weights that leave nothing out, in place.
 
@@ -80,7 +96,7 @@ def randomise(network: nn.Module, seed: int) -> None:
 
     Args:
         network: freshly built.
-        seed: the same seed gives the same weights.
+        seed: the same seed gives the same weights to the same network.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
