@@ -21,6 +21,7 @@ from benchmark.spec import REFERENCE_BACKEND, Spec
 from runners.registry import PRECISIONS
 
 REFERENCE_LANE = LaneKey(REFERENCE_BACKEND)
+"""What every other lane is held against: PyTorch in fp32."""
 
 
 @dataclass(frozen=True)

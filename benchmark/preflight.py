@@ -14,7 +14,8 @@ from benchmark.errors import InputError
 from benchmark.files import write_text_atomically
 from benchmark.results import RESULTS_FILE
 from benchmark.spec import Spec
-from exporters.sam import SAM_MODELS
+from exporters.fetch import cached
+from exporters.sam import SAM_MODELS, SamModel
 from exporters.unet import load_unet
 from runners.device import Device, cuda_absence
 
@@ -39,17 +40,28 @@ def require_models(spec: Spec) -> None:
     """Refuses an unknown SAM or a missing or unreadable checkpoint before the first model is measured.
 
     Raises:
-        InputError: sam.models names one that is not known, or sam.checkpoints a file that is not there.
+        InputError: sam.models names one that is not known or has no weights here, or sam.checkpoints a file that is not
+            there.
         ExportError: a UNet's checkpoint is missing or damaged.
     """
     for name in spec.sam.models if spec.sam else ():
         if name not in SAM_MODELS:
-            raise InputError(f"sam.models: {name!r} is not known; choose from {', '.join(sorted(SAM_MODELS))}")
+            raise InputError(f"sam.models: {name!r} is not known; choose from {', '.join(SAM_MODELS)}")
+        if spec.sam and name not in spec.sam.checkpoints and spec.sam.seed(name) is None:
+            _require_weights(SAM_MODELS[name])
     for name, path in spec.sam.checkpoints.items() if spec.sam else ():
         if not path.is_file():
             raise InputError(f"sam.checkpoints.{name}: {path} is no file; name the checkpoint that holds the weights")
     for path in spec.unet.checkpoints if spec.unet else ():
         load_unet(path)
+
+
+def _require_weights(model: SamModel) -> None:
+    if model.packaged is None and cached(model.published) is None:
+        raise InputError(
+            f"sam.models: the weights of {model.name} are not here; run `sambench fetch sam {model.name}`, name a file in "
+            f"sam.checkpoints.{model.name}, or set sam.random_weights: 0 where latency alone matters"
+        )
 
 
 def require_threads(spec: Spec) -> None:

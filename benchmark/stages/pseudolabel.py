@@ -108,6 +108,8 @@ def _normalise(image: torch.Tensor, how: Normalisation) -> torch.Tensor:
     if how == "imagenet":
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
         return (image - mean) / std
+    if how != "minmax":
+        raise ValueError(f"unknown normalisation {how!r}")
     low, high = image.min(), image.max()
     # MedSAM's own preprocessing divides by at least 1e-8, so that a constant slice becomes zeros.
     return (image - low) / (high - low).clamp(min=1e-8)

@@ -16,9 +16,8 @@ import onnx.parser
 import torch
 from torch import nn
 
-from exporters.base import TensorSpec
 from exporters.exportable import Exportable
-from exporters.manifest import Weights
+from exporters.manifest import TensorSpec, Weights
 from exporters.sam import SAM_MODELS
 
 SIDE = 32

@@ -8,8 +8,8 @@ import pytest
 
 from benchmark import artifacts
 from benchmark.artifacts import ensure_artifact
-from exporters.base import ExportError, TensorSpec
 from exporters.exportable import Exportable
+from exporters.manifest import ExportError, TensorSpec
 from runners.base import ModuleSource
 
 DIMS = (TensorSpec(name="x", dims=("B",)),)

@@ -17,3 +17,14 @@ def test_a_missing_checkpoint_is_told_before_the_first_model_is_loaded(tmp_path:
         require_models(spec)
     weights.write_bytes(b"")
     require_models(spec)  # what is in it, loading tells
+
+
+def test_a_model_without_weights_here_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMBENCH_CACHE", str(tmp_path))
+    content = {"name": "run", "data": {"root": "x", "tasks": ["T"]}, "sam": {"models": ["vit_b"]}}
+    with pytest.raises(InputError, match=r"sam\.models: the weights of vit_b are not here; run `sambench fetch sam"):
+        require_models(Spec.model_validate(content))
+    for given in ({"random_weights": 0}, {"checkpoints": {"vit_b": str(Path(__file__))}}):
+        require_models(Spec.model_validate({**content, "sam": {"models": ["vit_b"], **given}}))

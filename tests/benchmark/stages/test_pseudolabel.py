@@ -32,6 +32,7 @@ from runners.base import DeviceTensor
 
 UPRIGHT = SamInput(image_size=8, grid=2, normalisation="minmax", half_turn=False)
 TURNED = SamInput(image_size=8, grid=2, normalisation="minmax", half_turn=True)
+STRETCHED = SamInput(image_size=8, grid=2, normalisation="minmax", half_turn=True, fit="stretch")
 LITEMEDSAM = SamInput(image_size=256, grid=64, normalisation="minmax", half_turn=True)
 
 
@@ -96,6 +97,26 @@ def test_a_constant_slice_becomes_zeros_and_not_nan() -> None:
 def test_an_unknown_normalisation_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown normalisation 'zscore'"):
         preprocess(np.zeros((4, 4), np.float32), SamInput(8, 2, "zscore", half_turn=False))
+
+
+def test_sams_own_normalisation_differs_by_channel_and_pads_with_zeros() -> None:
+    """(80 − 123.675) / 58.395 and so on, as `Sam.preprocess` does."""
+    sam = SamInput(8, 2, "imagenet", half_turn=False)
+    prepared = preprocess(np.full((8, 4), 80, np.float32), sam)
+    for channel, value in zip(prepared[0], (-0.747924, -0.635154, -0.410109), strict=True):
+        np.testing.assert_allclose(channel[:, :4], value, atol=1e-5)
+        assert not channel[:, 4:].any()
+
+
+def test_a_stretched_slice_fills_the_square_and_its_prompts_move_by_axis() -> None:
+    """As MedSAM's own code: `box / [W, H, W, H] * 1024`, whatever the proportions."""
+    image = np.tile(np.linspace(0, 31, 4, dtype=np.float32), (8, 1))
+    assert preprocess(image, STRETCHED)[0, 0].min(axis=0).argmax() == 0, "it lies turned"
+    assert (preprocess(image, STRETCHED)[0, 0][:, 0] == 1).all(), "no padding"
+    upright = SamInput(8, 2, "minmax", half_turn=False, fit="stretch")
+    inputs = decoder_inputs([box(1, 2, 3, 6)], (8, 4), np.zeros(1, np.float32), upright)
+    assert inputs["point_coords"].tolist() == [[[1.5, 1.5], [5.5, 5.5]]]
+    assert inputs["orig_im_size"].tolist() == [8, 8], "the low-resolution side: the decoder's own masks are not used"
 
 
 def test_prompts_move_to_the_resized_square_and_to_pixel_centres() -> None:
@@ -241,7 +262,7 @@ class FakeDecoder:
             mask[0, y0:y1, x0:x1] = 1
         if self.bad is not None:
             masks[-1, 0, 0, 0] = self.bad
-        return {"masks": Given(masks)}
+        return {"masks": Given(masks), "low_res_masks": Given(masks)}
 
 
 def two_organs() -> Slice:
@@ -250,7 +271,7 @@ def two_organs() -> Slice:
     return piece(np.arange(48).reshape(8, 6), label)
 
 
-@pytest.mark.parametrize("sam", [UPRIGHT, TURNED], ids=["upright", "turned"])
+@pytest.mark.parametrize("sam", [UPRIGHT, TURNED, STRETCHED], ids=["upright", "turned", "stretched"])
 def test_masks_come_back_where_the_object_is(sam: SamInput) -> None:
     """With a decoder that fills its boxes the label map must be the reference: a turn too few or many would show."""
     (unit,) = units([two_organs()], {1: "a", 4: "b"}, ["box"], 1)
