@@ -59,8 +59,8 @@ def require_models(spec: Spec) -> None:
 def _require_weights(model: SamModel) -> None:
     if model.packaged is None and cached(model.published) is None:
         raise InputError(
-            f"sam.models: the weights of {model.name} are not here; run `sambench fetch sam {model.name}`, name a file in "
-            f"sam.checkpoints.{model.name}, or set sam.random_weights: 0 where latency alone matters"
+            f"sam.models: the weights of {model.name} are not here; run `sambench fetch sam {model.name}`, name a file "
+            f"in sam.checkpoints.{model.name}, or set sam.random_weights: 0 where latency alone matters"
         )
 
 
