@@ -126,6 +126,11 @@ def export_verify(
         typer.echo(f"{name}: differs from PyTorch by at most {told}")
     if found.ladder:
         _print(_ladder_table(found.ladder))
+        then = found.manifest.parity
+        if then is not None and then.samples != found.ladder.samples:
+            typer.echo(
+                f"compared on other slices than at the export ({', '.join(then.samples)}): gate {found.ladder.gate}"
+            )
     typer.echo(f"{folder}: unchanged, and computes what its manifest says")
 
 

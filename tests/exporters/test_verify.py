@@ -18,12 +18,14 @@ from exporters.manifest import (
     MANIFEST_FILE,
     ArtifactChangedError,
     ExportError,
+    Ladder,
+    Manifest,
     Weights,
     load_manifest,
     sha256_file,
 )
 from exporters.unet import UNetConfig, build_unet, load_unet, unet_checkpoint
-from exporters.verify import verify_artifact
+from exporters.verify import _must_pass, verify_artifact
 
 CONFIG = UNetConfig(labels={1: "spleen"}, patch=(16, 16), channels=(4, 8), strides=(2,), res_units=1)
 
@@ -203,3 +205,24 @@ def test_a_setting_that_no_decoder_has_is_refused(artifact: Path) -> None:
 def test_a_folder_without_an_artifact_is_told(tmp_path: Path, checkpoint: Path) -> None:
     with pytest.raises(ExportError, match=r"manifest\.json: no readable manifest"):
         verify_artifact(tmp_path, checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("precision", "gate", "same_slices", "expected"),
+    [
+        ("fp32", "pass", False, True),
+        ("fp32", None, False, True),
+        ("int8", "pass", True, True),
+        ("int8", "pass", False, False),
+        ("int8", "fail", True, False),
+        ("int8", None, True, False),
+    ],
+)
+def test_a_failed_gate_tells_of_a_change_only_where_the_same_was_passed(
+    precision: str, gate: Any, same_slices: bool, expected: bool
+) -> None:
+    """int8 may pass on the slices of its export and fail on others, unchanged."""
+    ladder = Ladder(samples=["a", "b"], embedding_cosine=1, embedding_max_error=0, kinds={}, gate="fail")
+    then = ladder.model_copy(update={"samples": ["a", "b"] if same_slices else ["c"]})
+    manifest = Manifest.model_construct(precision=precision, gate=gate, parity=then)
+    assert _must_pass(manifest, ladder) is expected
