@@ -34,7 +34,8 @@ def speedup(view: View, width: Width) -> Figure | None:
         outcome = view.outcome(comparison)
         if outcome in VERDICT_LOOKS and comparison.speedup is not None:
             low, high = comparison.ci95 or (None, None)
-            compared = view.compared(comparison)
+            # Two lines, because the axis cuts off what is longer than its width.
+            compared = (view.compared(comparison) or "").replace(" / ", " /\n")
             rows.append(
                 {
                     "what": "\n".join([view.label(comparison, stage=True), *([compared] if compared else [])]),
