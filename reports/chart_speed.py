@@ -50,12 +50,13 @@ def speedup(view: View, width: Width) -> Figure | None:
             )
     if not rows:
         return None
+    lines = max(1 + str(row["what"]).count("\n") for row in rows)
     return Figure(
         "speedup",
         "verdict",
         "Speedup with its 95 % interval",
         "Speedup of each comparison with its 95 % interval beside a line at 1×, as in the table",
-        finish(_speedup_layers(rows), width, 54 * len(rows)),
+        finish(_speedup_layers(rows), width, max(54, 12 + 15 * lines) * len(rows)),
     )
 
 
