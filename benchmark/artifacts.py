@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -42,5 +43,6 @@ def ensure_artifact(
     try:
         manifest = load_manifest(folder)
     except ExportError:
+        shutil.rmtree(folder, ignore_errors=True)  # the run's own, damaged or of another version
         manifest = export(folder, precision)
     return [module_source(part, folder, manifest.files[part.name].precision) for part in parts]

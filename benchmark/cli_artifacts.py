@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,7 @@ export_app = typer.Typer(help="Export a model to ONNX, checked against PyTorch."
 fetch_app = typer.Typer(help="Download what sambench does not carry, with its checksum.", no_args_is_help=True)
 
 FAILED = 1
+LOG_WIDTH = 110
 
 
 class Masks(str, Enum):
@@ -71,6 +73,7 @@ def export_sam(
 ) -> None:
     """Export a SAM's encoder and decoder."""
     from benchmark.errors import InputError
+    from exporters.base import refuse_foreign_folder
     from exporters.sam import find_model, load_sam
 
     if seed is not None and not random_weights:
@@ -78,6 +81,7 @@ def export_sam(
     if precision is Precision.int8_static and slices == 0:
         raise InputError("--slices: int8-static calibrates on slices; give 1 or more")
     variant = find_model(model)
+    refuse_foreign_folder(out)
     with interruptible(), steps(f"export {model}") as on_step:
         samples = _samples(variant, data, slices)  # first: a damaged task is told before anything heavy begins
         on_step("load the weights")
@@ -168,6 +172,8 @@ def _print_manifest(manifest: Manifest) -> None:
     for note in manifest.precision_notes:
         typer.echo(f"note: {note}")
     if manifest.gate:
+        trained = " and ".join(manifest.settings["trained_on"])
+        typer.echo(f"the gate counts the kinds of prompt that {manifest.model} was trained on: {trained}")
         typer.echo(f"gate: {manifest.gate}" + (f" – {manifest.gate_reason}" if manifest.gate_reason else ""))
 
 
@@ -180,9 +186,10 @@ def _ladder_table(ladder: Ladder) -> Table:
     from rich import box
     from rich.table import Table
 
+    count = len(ladder.samples)
     cosine = "–" if ladder.embedding_cosine is None else f"{ladder.embedding_cosine:.6f}"
     table = Table(
-        title=f"Parity with PyTorch on {len(ladder.samples)} slices; embedding cosine {cosine}", box=box.SIMPLE
+        title=f"Parity with PyTorch on {count} slice{'s' * (count != 1)}; embedding cosine {cosine}", box=box.SIMPLE
     )
     for column in ("prompts", "n", "logit error", "mask Dice", "pixels off", "Dice", "PyTorch's", "gate"):
         table.add_column(column, justify="left" if column in {"prompts", "gate"} else "right")
@@ -205,7 +212,8 @@ def _ladder_table(ladder: Ladder) -> Table:
 def _print(table: Table) -> None:
     from rich.console import Console
 
-    Console().print(table)
+    # A log is as wide as it must be; cut-off names help nobody there.
+    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
 
 
 @fetch_app.command("sam")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,7 +75,7 @@ def export_artifact(
         ExportError: the exporter fails, or an output differs from PyTorch's by more than the part's tolerance.
     """
     options = options or ExportOptions()
-    _refuse_foreign_folder(out_dir)
+    refuse_foreign_folder(out_dir)
     started = time.perf_counter()
     with _folder_in_one_step(out_dir) as temporary:
         exported = [_export_part(part, temporary, options) for part in parts]
@@ -103,7 +104,7 @@ def export_artifact(
 
 @contextlib.contextmanager
 def _folder_in_one_step(out_dir: Path) -> Iterator[Path]:
-    temporary = out_dir.with_name(f".{out_dir.name}.partial")
+    temporary, older = (out_dir.with_name(f".{out_dir.name}.{what}") for what in ("partial", "older"))
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
@@ -111,23 +112,40 @@ def _folder_in_one_step(out_dir: Path) -> Iterator[Path]:
         raise ExportError(f"{out_dir}: cannot be made ({error.strerror}); name another folder") from None
     try:
         yield temporary
+        shutil.rmtree(older, ignore_errors=True)
         if out_dir.exists():
-            shutil.rmtree(out_dir)
+            out_dir.replace(older)
         temporary.replace(out_dir)
     except OSError as error:
         raise ExportError(
             f"{out_dir}: cannot be written ({error.strerror}); make room or name another folder"
         ) from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if older.exists() and not out_dir.exists():
+            older.replace(out_dir)  # interrupted between the two renames
+        for folder in (temporary, older):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _refuse_foreign_folder(out_dir: Path) -> None:
-    """A folder is replaced only if it is an artifact: `--out .` must not delete somebody's work."""
-    if out_dir.is_file():
+def refuse_foreign_folder(out_dir: Path) -> None:
+    """A folder is replaced only if it is an artifact: `--out .` must not delete somebody's work.
+
+    Raises:
+        ExportError: it is a file, or holds something else.
+    """
+    if out_dir.exists() and not out_dir.is_dir():
         raise ExportError(f"{out_dir}: is a file; name a folder for the artifact")
-    if out_dir.is_dir() and any(out_dir.iterdir()) and not (out_dir / MANIFEST_FILE).is_file():
+    if out_dir.is_dir() and any(out_dir.iterdir()) and not _is_artifact(out_dir):
         raise ExportError(f"{out_dir}: not empty and no artifact of sambench; name a new folder")
+
+
+def _is_artifact(folder: Path) -> bool:
+    """Also one of an older version. Others have a `manifest.json` too, web applications for instance."""
+    try:
+        content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"model", "opset", "files"} <= set(content)
 
 
 def _export_part(part: Exportable, folder: Path, options: ExportOptions) -> tuple[FileEntry, list[str]]:

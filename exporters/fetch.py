@@ -198,7 +198,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _elsewhere(path: Path) -> str:
-    return f"download it elsewhere and give it with --checkpoint FILE, or put it at {path}"
+    return f"download it elsewhere and give it to `sambench export sam` with --checkpoint FILE, or put it at {path}"
 
 
 def _not_received(error: requests.RequestException, published: Published, path: Path, answered: bool) -> str:
@@ -232,7 +232,7 @@ def _not_written(error: OSError, published: Published, path: Path) -> str:
     reason = error.strerror or "permission denied"  # pooch words permission errors anew and drops strerror
     return (
         f"{published.url}: {published.file} cannot be kept at {path} ({reason}); set {CACHE_VARIABLE} to a folder you "
-        "can write to, or download it elsewhere and give it with --checkpoint FILE"
+        "can write to, or download it elsewhere and give it to `sambench export sam` with --checkpoint FILE"
     )
 
 

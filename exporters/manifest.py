@@ -147,6 +147,10 @@ def load_manifest(folder: Path) -> Manifest:
         ArtifactChangedError: a file changed since it was verified, or lies outside the folder.
     """
     path = folder / MANIFEST_FILE
+    if not folder.is_dir():
+        raise ExportError(f"{folder}: no such folder; name the folder of an artifact")
+    if not path.is_file():
+        raise ExportError(f"{path}: no readable manifest, so {folder} is no artifact; export a model there first")
     try:
         manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or pydantic's ValidationError

@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from exporters import sam_networks as networks
-from exporters.base import ExportOptions, export_artifact
+from exporters.base import ExportOptions, export_artifact, refuse_foreign_folder
 from exporters.checkpoint import load_checkpoint, load_state
 from exporters.exportable import Exportable, Feed
 from exporters.fetch import PUBLISHED, Published, cached, is_published
@@ -169,6 +169,7 @@ class LoadedSam:
         Raises:
             ExportError: see `export_artifact`; or the precision is unknown or needs samples.
         """
+        refuse_foreign_folder(out_dir)  # before PyTorch runs for minutes
         answers = []
         if samples:
             on_step("run PyTorch on the slices")

@@ -252,6 +252,8 @@ def test_a_folder_that_is_no_artifact_is_never_deleted(tmp_path: Path, without_e
     work = tmp_path / "work"
     work.mkdir()
     (work / "thesis.tex").write_text("years", encoding="utf-8")
+    # Of a web application: many folders have a file of that name.
+    (work / "manifest.json").write_text('{"name": "app", "icons": []}', encoding="utf-8")
     with pytest.raises(ExportError, match="not empty and no artifact of sambench; name a new folder"):
         export(work)
     with pytest.raises(ExportError, match="is a file; name a folder"):
@@ -279,3 +281,21 @@ class _Shifted(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.module(image) + self.by
+
+
+def test_an_interrupt_between_the_renames_brings_the_older_artifact_back(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {file.name: file.read_bytes() for file in artifact.iterdir()}
+    rename = Path.replace
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(artifact, tiny(name="newer"))
+    assert {file.name: file.read_bytes() for file in artifact.iterdir()} == before
+    assert list(tmp_path.iterdir()) == [artifact]

@@ -148,7 +148,7 @@ def test_no_connection_says_how_to_do_without(published, web, folder):
     web.server_close()  # its port now refuses
     told = refusal(published)
     assert "no connection" in told
-    assert f"download it elsewhere and give it with --checkpoint FILE, or put it at {folder / FILE}" in told
+    assert f"give it to `sambench export sam` with --checkpoint FILE, or put it at {folder / FILE}" in told
     assert names(folder) == []
 
 
