@@ -60,11 +60,11 @@ def load_state(module: Any, state: Any, path: Path, unused: tuple[str, ...] = ()
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]]
-        # The first name tells enough; a wrong model lacks hundreds.
-        detail = (lines or [str(error)])[0].split(", ")[0].rstrip(". ")[:160]
-        raise ExportError(
-            f"{path}: the weights are of another model: {detail}; give a checkpoint of this one"
-        ) from None
+        first, *others = (lines or [str(error)])[0].split(
+            '", ', 1
+        )  # one name tells enough; a wrong model lacks hundreds
+        told = first[:160] + ('", …' if others else "")
+        raise ExportError(f"{path}: the weights are of another model: {told}; give a checkpoint of this one") from None
     for name, value in state.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise ExportError(f"{path}: {name} holds NaN or infinity; get the checkpoint again or train it anew")
