@@ -60,9 +60,8 @@ def load_state(module: Any, state: Any, path: Path, unused: tuple[str, ...] = ()
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]]
-        first, *others = (lines or [str(error)])[0].split(
-            '", ', 1
-        )  # one name tells enough; a wrong model lacks hundreds
+        # One name tells enough: a wrong model lacks hundreds.
+        first, *others = (lines or [str(error)])[0].split('", "', 1)
         told = first[:160] + ('", …' if others else "")
         raise ExportError(f"{path}: the weights are of another model: {told}; give a checkpoint of this one") from None
     for name, value in state.items():
