@@ -87,22 +87,26 @@ def decode(session: ort.InferenceSession) -> Decode:
     return lambda feed: dict(zip(NAMES, session.run(NAMES, feed), strict=True))
 
 
-@pytest.fixture(scope="session")
-def predict(official_sam: Any, embedding: np.ndarray) -> Callable[[Asked, tuple[int, int]], dict[str, np.ndarray]]:
-    """Meta's `SamPredictor.predict_torch(multimask_output=False)` on the given embedding."""
+def official_answers(
+    official_sam: Any, embedding: np.ndarray, asked: Asked, size: tuple[int, int], multimask: bool = False
+) -> dict[str, np.ndarray]:
+    """Meta's `SamPredictor.predict_torch` on the given embedding."""
     from segment_anything import SamPredictor
 
-    def run(asked: Asked, size: tuple[int, int]) -> dict[str, np.ndarray]:
-        official_sam.image_encoder.embedding = torch.from_numpy(embedding)
-        predictor = SamPredictor(official_sam)
-        height, width = predictor.transform.get_preprocess_shape(*size, 256)
-        predictor.set_torch_image(torch.zeros(1, 3, height, width), size)
-        results = predictor.predict_torch(
-            asked.points, asked.labels, asked.boxes, asked.masks, multimask_output=False, return_logits=True
-        )
-        return {name: value.numpy() for name, value in zip(NAMES, results, strict=True)}
+    official_sam.image_encoder.embedding = torch.from_numpy(embedding)
+    predictor = SamPredictor(official_sam)
+    height, width = predictor.transform.get_preprocess_shape(*size, 256)
+    predictor.set_torch_image(torch.zeros(1, 3, height, width), size)
+    results = predictor.predict_torch(
+        asked.points, asked.labels, asked.boxes, asked.masks, multimask_output=multimask, return_logits=True
+    )
+    return {name: value.numpy() for name, value in zip(NAMES, results, strict=True)}
 
-    return run
+
+@pytest.fixture(scope="session")
+def predict(official_sam: Any, embedding: np.ndarray) -> Callable[[Asked, tuple[int, int]], dict[str, np.ndarray]]:
+    """The official predictor with `multimask_output=False`."""
+    return lambda asked, size: official_answers(official_sam, embedding, asked, size)
 
 
 @pytest.fixture(scope="session")

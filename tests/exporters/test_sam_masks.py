@@ -13,7 +13,7 @@ import torch
 
 from exporters.base import export_artifact
 from exporters.sam import load_sam
-from tests.exporters.test_sam import NAMES, Asked, ask, assert_same
+from tests.exporters.test_sam import NAMES, Asked, ask, assert_same, official_answers
 
 pytestmark = pytest.mark.slow
 
@@ -38,20 +38,8 @@ def all_four(litemedsam: Any, tmp_path_factory: pytest.TempPathFactory) -> ort.I
 
 @pytest.fixture(scope="module")
 def predict(official_sam: Any, embedding: np.ndarray) -> Callable[[Asked, tuple[int, int]], dict[str, np.ndarray]]:
-    """`SamPredictor.predict_torch(multimask_output=True)`."""
-    from segment_anything import SamPredictor
-
-    def run(asked: Asked, size: tuple[int, int]) -> dict[str, np.ndarray]:
-        official_sam.image_encoder.embedding = torch.from_numpy(embedding)
-        predictor = SamPredictor(official_sam)
-        height, width = predictor.transform.get_preprocess_shape(*size, 256)
-        predictor.set_torch_image(torch.zeros(1, 3, height, width), size)
-        results = predictor.predict_torch(
-            asked.points, asked.labels, asked.boxes, asked.masks, multimask_output=True, return_logits=True
-        )
-        return {name: value.numpy() for name, value in zip(NAMES, results, strict=True)}
-
-    return run
+    """The official predictor with `multimask_output=True`."""
+    return lambda asked, size: official_answers(official_sam, embedding, asked, size, multimask=True)
 
 
 @pytest.mark.parametrize("with_mask", [False, True])
