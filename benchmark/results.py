@@ -78,6 +78,22 @@ class Parity(_Model):
     reason: str | None = None
 
 
+class Effort(_Model):
+    """What a person does to prompt for objects: clicks set and boxes drawn.
+
+    Fractions arise where one box serves several slices (`box-every<k>`).
+    """
+
+    clicks: float
+    boxes: float
+    objects: int = Field(description="pairs of slice and label that were prompted for")
+
+    @property
+    def per_object(self) -> float:
+        """Clicks an object of a slice costs; a box is two, one a corner."""
+        return (self.clicks + 2 * self.boxes) / self.objects if self.objects else 0.0
+
+
 class CaseDice(_Model):
     """Dice of one label in one case against the reference label, over the whole volume."""
 
@@ -117,6 +133,7 @@ class Cell(_Model):
     reason: str | None = None
     dice: float | None = Field(default=None, description="mean of dice_per_case, nulls left out")
     dice_per_case: list[CaseDice] = []
+    effort: Effort | None = Field(default=None, description="of all cases together; null outside `pseudolabel`")
     latency_unit: str = "slice"
     latency_ms: Latency | None = None
     volume_latency_ms: Latency | None = None
