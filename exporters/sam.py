@@ -20,6 +20,7 @@ from exporters.manifest import RANDOM_WEIGHTS, ExportError, Manifest, TensorSpec
 from exporters.parity import Fit, Sample, climb, pytorch_answers
 from exporters.precision import sam_reduction
 from exporters.sam_modules import MASK_TOKENS, Masks, SamDecoder, SamEncoder
+from exporters.two_way import faster_decoder
 from exporters.vit import faster_vit
 
 EMBEDDING_CHANNELS = 256
@@ -311,6 +312,7 @@ def _decoder(model: SamModel, module: SamDecoder, masks: Masks) -> Exportable:
         ),
         feeds=lambda: [_decoder_feed(model, *shape) for shape in DECODER_SHAPES],
         tolerance={"masks": 1e-3, "iou_predictions": 1e-4, "low_res_masks": 1e-3},
+        graph_module=lambda: faster_decoder(module),
     )
 
 

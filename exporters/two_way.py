@@ -1,0 +1,160 @@
+"""SAM's mask decoder, formulated anew for a graph: the same function with half the arithmetic.
+
+What is different from `segment_anything/modeling/transformer.py` and `mask_decoder.py`, and exact but for rounding:
+
+- An attention between a handful of tokens and the 4096 pixels of the grid projects the tokens alone. Since
+  (q W_q) · (x W_k) = (q W_q W_kᵀ) · x, every head's projection of the grid, 256 × 128, moves to the tokens' side, and
+  what meets the grid is one matrix of heads × tokens rows, 56 for a box. The values likewise: the weights sum over the
+  grid first and are projected after. The key's bias adds the same to every score of a query, and softmax does not see it.
+- Upscaling stays in channels-last order. A transposed convolution with kernel 2 and stride 2 is one matrix product whose
+  answers are new pixels, the normalisation over channels is then an ordinary LayerNormalization, and only the finished
+  masks, one number a pixel, are put into rows and columns.
+
+With more than about 16 tokens (11 points) the first rewrite computes more than it saves, still exactly.
+docs/export.md has what each of them gives.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from exporters.sam_modules import MASK_TOKENS, SamDecoder
+
+
+def faster_decoder(decoder: SamDecoder) -> SamDecoder:
+    """The decoder as `GraphDecoder` where its mask decoder is built like segment-anything's; others come back as is.
+
+    Args:
+        decoder: in evaluation mode; stays untouched and shares its weights with the result.
+    """
+    if not _is_official(decoder.mask_decoder):
+        return decoder
+    masks = next(name for name, tokens in MASK_TOKENS.items() if tokens == decoder.mask_tokens)
+    return GraphDecoder(decoder.prompt_encoder, decoder.mask_decoder, decoder.image_size, masks).eval()  # type: ignore[arg-type]
+
+
+def _is_official(mask_decoder: Any) -> bool:
+    transformer = getattr(mask_decoder, "transformer", None)
+    layers = [type(layer).__name__ for layer in getattr(transformer, "layers", [])]
+    upscaling = [type(layer).__name__ for layer in getattr(mask_decoder, "output_upscaling", [])]
+    return (
+        type(transformer).__name__ == "TwoWayTransformer"
+        and set(layers) == {"TwoWayAttentionBlock"}
+        and upscaling == ["ConvTranspose2d", "LayerNorm2d", "GELU", "ConvTranspose2d", "GELU"]
+        and all(_doubles(mask_decoder.output_upscaling[index]) for index in (0, 3))
+    )
+
+
+def _doubles(layer: nn.ConvTranspose2d) -> bool:
+    return layer.kernel_size == layer.stride == (2, 2) and layer.padding == (0, 0) and layer.groups == 1
+
+
+class GraphDecoder(SamDecoder):
+    """A `SamDecoder` whose transformer and upscaling are written as above."""
+
+    def _predict(
+        self, embeddings: torch.Tensor, sparse: torch.Tensor, dense: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        decoder = self.mask_decoder
+        prompts, side = sparse.shape[0], embeddings.shape[-1]
+        output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens = torch.cat([output_tokens.unsqueeze(0).expand(prompts, -1, -1), sparse], dim=1)
+        pixels = (embeddings + dense).flatten(2).transpose(1, 2)
+        positions = self._grid_positions().flatten(2).transpose(1, 2)
+        tokens, pixels = _two_way(decoder.transformer, tokens, pixels, positions)
+        first, last = self.mask_tokens[0], self.mask_tokens[-1]
+        heads = decoder.output_hypernetworks_mlps
+        weights = torch.stack([heads[token](tokens[:, 1 + token]) for token in self.mask_tokens], dim=1)
+        masks = _masks(decoder.output_upscaling, pixels, weights, side)
+        return masks, decoder.iou_prediction_head(tokens[:, 0])[:, first : last + 1]
+
+
+def _two_way(
+    transformer: Any, points: torch.Tensor, pixels: torch.Tensor, positions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`TwoWayTransformer.forward`: tokens [P, T, C], pixels [P, h·w, C], positions [1, h·w, C]."""
+    tokens = points
+    for layer in transformer.layers:
+        if layer.skip_first_layer_pe:
+            tokens = layer.self_attn(q=tokens, k=tokens, v=tokens)
+        else:
+            placed = tokens + points
+            tokens = tokens + layer.self_attn(q=placed, k=placed, v=tokens)
+        tokens = layer.norm1(tokens)
+        placed_pixels = pixels + positions
+        tokens = layer.norm2(
+            tokens + _tokens_look(layer.cross_attn_token_to_image, tokens + points, placed_pixels, pixels)
+        )
+        tokens = layer.norm3(tokens + layer.mlp(tokens))
+        pixels = layer.norm4(
+            pixels + _pixels_look(layer.cross_attn_image_to_token, placed_pixels, tokens + points, tokens)
+        )
+    attention = transformer.final_attn_token_to_image
+    seen = _tokens_look(attention, tokens + points, pixels + positions, pixels)
+    return transformer.norm_final_attn(tokens + seen), pixels
+
+
+def _tokens_look(attention: Any, tokens: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """`Attention.forward` where T tokens [P, T, C] ask all pixels [P, L, C]."""
+    query = _heads(attention.q_proj(tokens), attention) / _root_of_depth(attention)
+    # [P, heads · T, C]: each head's query as a direction among the pixels' own channels.
+    directions = (query @ _by_head(attention.k_proj.weight, attention)).flatten(1, 2)
+    weights = (directions @ keys.transpose(1, 2)).softmax(dim=-1)
+    gathered = (weights @ values).unflatten(1, (attention.num_heads, -1))
+    mixed = gathered @ _by_head(attention.v_proj.weight, attention).transpose(1, 2)
+    together = mixed.transpose(1, 2).flatten(2) + attention.v_proj.bias
+    result: torch.Tensor = attention.out_proj(together)
+    return result
+
+
+def _pixels_look(attention: Any, pixels: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """`Attention.forward` where all pixels [P, L, C] ask T tokens [P, T, C]."""
+    key = _heads(attention.k_proj(keys), attention) / _root_of_depth(attention)
+    directions = (key @ _by_head(attention.q_proj.weight, attention)).flatten(1, 2)
+    # The query's bias meets each key alike at every pixel, but not each key like the next.
+    offsets = (key * attention.q_proj.bias.view(attention.num_heads, 1, -1)).sum(-1).flatten(1)
+    scores = pixels @ directions.transpose(1, 2) + offsets[:, None]
+    weights = scores.unflatten(2, (attention.num_heads, -1)).softmax(dim=-1).flatten(2)
+    value = _heads(attention.v_proj(values), attention)
+    answers = (value @ _by_head(attention.out_proj.weight.t(), attention)).flatten(1, 2)
+    return weights @ answers + attention.out_proj.bias
+
+
+def _heads(tokens: torch.Tensor, attention: Any) -> torch.Tensor:
+    """[P, T, heads · d] → [P, heads, T, d]."""
+    return tokens.unflatten(2, (attention.num_heads, -1)).transpose(1, 2)
+
+
+def _by_head(weight: torch.Tensor, attention: Any) -> torch.Tensor:
+    """A projection's weight [heads · d, C] → [heads, d, C]."""
+    return weight.unflatten(0, (attention.num_heads, -1))
+
+
+def _root_of_depth(attention: Any) -> float:
+    return float((attention.internal_dim // attention.num_heads) ** 0.5)
+
+
+def _masks(upscaling: Any, pixels: torch.Tensor, weights: torch.Tensor, side: int) -> torch.Tensor:
+    """`output_upscaling` and its product with the hypernetworks' weights [P, M, C/8] → masks [P, M, 4h, 4w]."""
+    first, norm, gelu, second, last = upscaling
+    prompts, count = weights.shape[:2]
+    doubled = _double(pixels, first)
+    normed = functional.layer_norm(doubled, (doubled.shape[-1],), norm.weight, norm.bias, norm.eps)
+    fine = last(_double(gelu(normed), second))
+    logits = weights @ fine.transpose(1, 2)
+    # Row, column, then which of the four new pixels at the first doubling and at the second.
+    blocks = logits.view(prompts, count, side, side, 2, 2, 2, 2)
+    return blocks.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(prompts, count, 4 * side, 4 * side)
+
+
+def _double(pixels: torch.Tensor, layer: nn.ConvTranspose2d) -> torch.Tensor:
+    """A transposed convolution, kernel 2 and stride 2, on [P, L, C] → [P, 4 · L, C']: each pixel's four one by one."""
+    bias = layer.bias if layer.bias is not None else torch.zeros(layer.out_channels)
+    weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
+    # Rows of one matrix, so that ONNX Runtime adds the bias within the product.
+    wide = functional.linear(pixels.flatten(0, 1), weight, bias.repeat(4))
+    return wide.view(pixels.shape[0], -1, layer.out_channels)
