@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +12,9 @@ import typer
 
 from benchmark import __version__
 from benchmark.cli_artifacts import export_app, fetch_app
-from benchmark.console import INTERRUPTED, MISTAKE, complain
+from benchmark.cli_label import label
+from benchmark.console import MISTAKE, complain
+from benchmark.progress import Bars, progress_bars
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(export_app, name="export")
 app.add_typer(fetch_app, name="fetch")
+app.command()(label)
 
 
 class Format(str, Enum):
@@ -81,7 +82,7 @@ def demo(
     """Run the embedded default: a phantom abdomen, LiteMedSAM, a small UNet, both backends, and the report."""
     from benchmark.demo import demo_spec
 
-    with _progress() as progress:
+    with progress_bars() as progress:
         spec = demo_spec(out, progress)
         results = _execute(spec, out, f"sambench demo --out {shlex.quote(str(out))}", progress)
     _publish(results, out)
@@ -103,7 +104,7 @@ def run(
     words = ["sambench", "run", str(spec), "--out", str(folder)]
     for override in set_ or []:
         words += ["--set", override]
-    with _progress() as progress:
+    with progress_bars() as progress:
         results = _execute(loaded, folder, shlex.join(words), progress)
     _publish(results, folder)
 
@@ -127,46 +128,7 @@ def _console() -> Console:
     return Console()
 
 
-class _Bars:
-    """Progress bars on the terminal; where there is none, a line at each step's start, for the log."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-        self._console = Console(stderr=True)
-        # Two refreshes a second: drawing takes a core's time from what is measured.
-        self.bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"), console=self._console, refresh_per_second=2,
-            disable=not self._console.is_terminal,
-        )  # fmt: skip
-
-    def start(self, title: str, total: float) -> Callable[[float, str], None]:
-        """See `benchmark.run.Progress`."""
-        if not self._console.is_terminal:
-            typer.echo(title, err=True)
-        bar = self.bars.add_task(title, total=total, note="")
-
-        def advance(amount: float, note: str) -> None:
-            self.bars.update(bar, advance=amount, note=note)
-
-        return advance
-
-
-@contextmanager
-def _progress() -> Iterator[_Bars]:
-    progress = _Bars()
-    try:
-        with progress.bars:
-            yield progress
-    # Here and not in `main`, because click turns it into its own "Aborted!" on the way there.
-    except KeyboardInterrupt:
-        complain("interrupted; what is finished is kept, run the same command again to go on")
-        raise SystemExit(INTERRUPTED) from None
-
-
-def _execute(spec: Spec, out: Path, command: str, progress: _Bars) -> Results:
+def _execute(spec: Spec, out: Path, command: str, progress: Bars) -> Results:
     from benchmark.run import Run
 
     return Run(spec, out, progress, command).execute()

@@ -8,8 +8,9 @@ from itertools import chain
 from benchmark.measure.statistics import PAIRS_NEEDED, Speedup, paired_speedup, summarise
 from benchmark.metrics import EMPTY_REFERENCE, mean
 from benchmark.plan import REFERENCE_LANE, Group
+from benchmark.prompts import find_strategy
 from benchmark.records import CaseRecord, LaneRecord
-from benchmark.results import Attested, CaseDice, Cell, Comparison, Gate, LaneKey, Parity, Throughput
+from benchmark.results import Attested, CaseDice, Cell, Comparison, Effort, Gate, LaneKey, Parity, Throughput
 from benchmark.spec import Spec
 from exporters.parity import gate_failure
 from exporters.sam import SAM_MODELS
@@ -98,6 +99,7 @@ def _measured(group: Group, records: Sequence[CaseRecord], variant: str, key: La
     return {
         "dice": mean(entry.dice for entry in dice),
         "dice_per_case": dice,
+        "effort": _effort(lanes, variant),
         "latency_unit": _unit(group, spec),
         "latency_ms": summarise(unit_ms),
         "volume_latency_ms": summarise(volume_ms),
@@ -121,6 +123,17 @@ def _dice_per_case(group: Group, records: Sequence[CaseRecord], variant: str, ke
     return entries
 
 
+def _effort(lanes: Sequence[LaneRecord], variant: str) -> Effort | None:
+    efforts = [lane.effort[variant] for lane in lanes if variant in lane.effort]
+    if not efforts:
+        return None
+    return Effort(
+        clicks=sum(effort.clicks for effort in efforts),
+        boxes=sum(effort.boxes for effort in efforts),
+        objects=sum(effort.objects for effort in efforts),
+    )
+
+
 def _unit(group: Group, spec: Spec) -> str:
     if group.stage == "segment" and spec.unet is not None and spec.unet.slices_per_batch > 1:
         return f"batch of up to {spec.unet.slices_per_batch} slices"
@@ -132,7 +145,7 @@ def _notes(group: Group, spec: Spec, variant: str) -> list[str]:
         return [group.no_dice]  # the other notes are about Dice
     notes = []
     sam = SAM_MODELS.get(group.model)
-    if sam is not None and not any(variant.startswith(kind) for kind in sam.trained_on):
+    if sam is not None and not find_strategy(variant).needs <= set(sam.trained_on):
         kinds = " and ".join(f"{kind} prompts" for kind in sam.trained_on)
         notes.append(f"{group.model} was trained on {kinds} alone; a low Dice of {variant} is no fault of a backend")
     if group.planned.same_case and group.stage == "segment":

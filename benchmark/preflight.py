@@ -30,10 +30,23 @@ def require_devices(spec: Spec) -> None:
         InputError: what is missing.
     """
     for name in spec.devices:
-        device = Device.parse(name)
-        reason = cuda_absence(device.index) if device.kind == "cuda" else None
-        if reason is not None:
-            raise InputError(f"devices: {name} cannot be used: {reason}; set devices: [cpu] or mend that")
+        require_device(name, "devices")
+
+
+def require_device(name: str, field: str) -> None:
+    """Refuses a device that is not there.
+
+    Args:
+        name: `cpu`, `cuda` or `cuda:N`.
+        field: where the user named it.
+
+    Raises:
+        InputError: what is missing.
+    """
+    device = Device.parse(name)
+    reason = cuda_absence(device.index) if device.kind == "cuda" else None
+    if reason is not None:
+        raise InputError(f"{field}: {name} cannot be used: {reason}; take cpu or mend that")
 
 
 def require_models(spec: Spec) -> None:
@@ -76,13 +89,17 @@ def require_threads(spec: Spec) -> None:
 
 
 @contextmanager
-def sole_user(run_dir: Path) -> Iterator[None]:
+def sole_user(run_dir: Path, lock_dir: Path | None = None) -> Iterator[None]:
     """Keeps a second run out of the folder: it would write the same files and slow what the first one measures.
+
+    Args:
+        run_dir: the folder.
+        lock_dir: where the lock lies, if not in it.
 
     Raises:
         InputError: another process is running in the folder.
     """
-    lock = run_dir / LOCK_FILE
+    lock = (lock_dir or run_dir) / LOCK_FILE
     try:
         holder = int(lock.read_text(encoding="utf-8"))
     except (OSError, ValueError):

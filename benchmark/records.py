@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.files import write_text_atomically
-from benchmark.results import Attested, Picture
+from benchmark.results import Attested, Effort, Picture
 
 
 class _Model(BaseModel):
@@ -26,6 +26,7 @@ class LaneRecord(_Model):
         phase_ms: total over all timed passes.
         dice: against the reference labels; of the first pass, since every pass computes the same.
         parity: Dice between this lane's masks and the reference lane's.
+        effort: of the first pass; corrections depend on the masks that a backend gave.
         attestation: one entry a runner.
         load_ms: loading all runners.
         first_call_ms: the first unit after loading, before the warm-up.
@@ -38,6 +39,7 @@ class LaneRecord(_Model):
     phase_ms: dict[str, dict[str, float]] = {}
     dice: dict[str, dict[str, float | None]] = {}
     parity: dict[str, dict[str, float | None]] = {}
+    effort: dict[str, Effort] = {}
     attestation: dict[str, Attested] = {}
     load_ms: float | None = None
     first_call_ms: float | None = None

@@ -25,10 +25,12 @@ from benchmark.measure.environment import environment
 from benchmark.measure.group import Work, measure_group
 from benchmark.plan import Group, PlannedTask, fingerprint, make_group, plan_lanes, plan_tasks, threads_of
 from benchmark.preflight import claim_run_dir, require_devices, require_models, require_threads, sole_user
+from benchmark.prompts import Prompter
 from benchmark.results import Environment, LaneKey, Results, Stage, TaskInfo, save_results
 from benchmark.samples import task_samples
 from benchmark.spec import Spec
 from benchmark.stages import pseudolabel, segment
+from benchmark.stages.sam_input import SamInput
 from benchmark.supervision import LabelStore, Supervision, train_on
 from exporters.exportable import Exportable
 from exporters.manifest import RANDOM_WEIGHTS, Manifest
@@ -36,6 +38,9 @@ from exporters.sam import LoadedSam, load_sam
 from exporters.unet import LoadedUNet, load_unet
 
 ELAPSED_FILE = ".elapsed"
+
+DECIDES = {"per", "masks", "min_pixels", "prompts_per_call"}
+"""The fields of `sam` that change a mask or its time, besides the prompts themselves."""
 
 UNET_PRECISIONS = ("fp32",)
 """What the UNet's export knows in this version."""
@@ -101,9 +106,9 @@ class Run:
             return stores
         lanes = plan_lanes(self.spec)
         for name in settings.models:
-            sam = load_sam(name, settings.checkpoints.get(name), settings.seed(name))
+            sam = load_sam(name, settings.checkpoints.get(name), settings.seed(name), settings.masks)
             export = partial(self._export_sam, sam, planned)
-            key = weights_key(sam, planned, lanes)
+            key = sha256_text(weights_key(sam, planned, lanes), settings.masks)
             sources = self._artifacts(name, key, (sam.encoder, sam.decoder), lanes, export)
             for task in planned:
                 for device in self.spec.devices:
@@ -127,8 +132,11 @@ class Run:
         if settings is None:
             raise ValueError("the pseudo-label stage needs spec.sam")
         model = sam.model
-        sam_input = pseudolabel.SamInput.of(model)
-        content = {"weights": key, "min_pixels": settings.min_pixels}
+        sam_input = SamInput.of(model)
+        prompter = Prompter.of(
+            settings.prompts, planned.task.labels, settings.per, settings.min_pixels, self.spec.data.seed
+        )
+        content = {"weights": key, "seed": self.spec.data.seed, **settings.model_dump(include=DECIDES)}
         no_dice = RANDOM_WEIGHTS if sam.weights.random else None
         group = self._group(
             "pseudolabel", planned, model.name, settings.prompts, device, lanes, planned.cases, content, no_dice
@@ -136,8 +144,8 @@ class Run:
         store = LabelStore(self.run_dir, group)
         work = Work(
             sources=sources,
-            pipeline=lambda runners: pseudolabel.PseudolabelPipeline(runners[0], runners[1], sam_input),
-            units=lambda chosen: pseudolabel.units(chosen, planned.task.labels, settings.prompts, settings.min_pixels),
+            pipeline=lambda runners: pseudolabel.PseudolabelPipeline(*runners, sam_input, settings.prompts_per_call),
+            units=lambda volume, chosen: pseudolabel.units(chosen, prompter.case(volume.case, volume.label)),
             labels=planned.task.labels,
             on_case=store.save,
             holds=store.holds,
@@ -194,7 +202,7 @@ class Run:
             work = Work(
                 sources=sources,
                 pipeline=lambda runners: segment.SegmentPipeline(runners[0], variant, channels, windows),
-                units=lambda chosen: segment.units(chosen, settings.slices_per_batch),
+                units=lambda _, chosen: segment.units(chosen, settings.slices_per_batch),
                 labels=labels,
             )
             self._measure(group, work)

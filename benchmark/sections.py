@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
@@ -52,7 +53,16 @@ class SamSpec(Section):
 
     models: tuple[str, ...] = Field(default=("litemedsam",), min_length=1)
     prompts: tuple[str, ...] = Field(default=("box",), min_length=1)
-    min_pixels: int = Field(default=1, ge=1, description="a label with fewer pixels in a slice gets no prompt there")
+    per: Literal["object", "component"] = Field(
+        default="object", description="one prompt for all of a label in a slice, or one for each connected component"
+    )
+    masks: Literal["one", "three"] = Field(
+        default="one", description="the mask for clear prompts, or of three the one with the highest predicted IoU"
+    )
+    min_pixels: int = Field(default=1, ge=1, description="an object with fewer pixels in a slice gets no prompt there")
+    prompts_per_call: int | None = Field(
+        default=None, ge=1, description="prompts that go through the decoder at once; by default each backend's fastest"
+    )
     checkpoints: dict[str, Path] = Field(default={}, description="model → a file of weights instead of its own")
     random_weights: int | None = Field(
         default=None, ge=0, strict=True, description="a seed: models without a checkpoint get random weights"
@@ -70,9 +80,11 @@ class SamSpec(Section):
     @field_validator("prompts")
     @classmethod
     def _known_prompts(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
-        from benchmark.prompts import STRATEGIES
+        from benchmark.prompts import find_strategy
 
-        return known(prompts, STRATEGIES, "prompt strategy")
+        for name in prompts:
+            find_strategy(name)
+        return distinct(prompts)
 
     @model_validator(mode="after")
     def _checkpoints_of_known_models(self) -> SamSpec:

@@ -152,6 +152,7 @@ class Runner(AbstractContextManager["Runner"], ABC):
         RunnerError: the backend does not run the module's precision.
     """
 
+    backend: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
 
     def __init__(self, source: ModuleSource, device: Device, threads: int | None = None) -> None:

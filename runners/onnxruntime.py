@@ -84,7 +84,8 @@ class OrtTensor(DeviceTensor):
 class OnnxRuntimeRunner(Runner):
     """One inference session through IOBinding; the same code on the CPU and on a GPU."""
 
-    precisions = PRECISIONS["onnxruntime"]
+    backend = "onnxruntime"
+    precisions = PRECISIONS[backend]
     _session: Any = None
     _precision: str = ""
 
@@ -158,7 +159,7 @@ class OnnxRuntimeRunner(Runner):
         for part in session.get_provider_graph_assignment_info():
             nodes[part.ep_name] += len(part.get_nodes())
         return Attestation(
-            backend="onnxruntime",
+            backend=self.backend,
             version=ort.__version__,
             device=effective_device(session.get_providers(), self.device),
             precision=self._precision,

@@ -61,7 +61,8 @@ def intra_op_threads(count: int | None) -> Iterator[None]:
 class PyTorchRunner(Runner):
     """The live module under `torch.inference_mode`, TF32 off as in every fp32 cell."""
 
-    precisions = PRECISIONS["pytorch"]
+    backend = "pytorch"
+    precisions = PRECISIONS[backend]
     _module: nn.Module | None = None
 
     def _load(self) -> None:
@@ -117,7 +118,7 @@ class PyTorchRunner(Runner):
             threads = torch.get_num_threads()
         precision = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[parameter.dtype]
         return Attestation(
-            backend="pytorch",
+            backend=self.backend,
             version=torch.__version__,
             device=parameter.device.type if parameter.device.type == "cpu" else str(self.device),
             precision=precision,

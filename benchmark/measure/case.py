@@ -18,7 +18,9 @@ from benchmark.measure.extent import Extent
 from benchmark.measure.turns import Turn, take_turns
 from benchmark.metrics import dice_per_label
 from benchmark.plan import REFERENCE_LANE
+from benchmark.prompts import Effort
 from benchmark.records import CaseRecord, LaneRecord
+from benchmark.results import Effort as EffortRecord
 from benchmark.stages.base import Outcome, Unit
 
 Labels = NDArray[np.uint8]
@@ -34,6 +36,8 @@ class _Tally:
     unit_ms: dict[str, list[float]] = field(default_factory=dict)
     volume_ms: dict[str, list[float]] = field(default_factory=dict)
     phase_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    effort: dict[str, Effort] = field(default_factory=dict)
+    objects: dict[str, int] = field(default_factory=dict)
     failed: str | None = None
 
     @property
@@ -119,6 +123,10 @@ def _take(turn: Turn[Unit, Outcome], tally: _Tally, place: Mapping[int, int]) ->
         return
     tally.add(turn.outcome)
     if place:
+        for variant, effort in turn.outcome.effort.items():
+            tally.effort[variant] = tally.effort.get(variant, Effort()) + effort
+            values = {asked.value for asked in turn.unit.prompts[variant]}
+            tally.objects[variant] = tally.objects.get(variant, 0) + len(values)
         for variant, label_maps in turn.outcome.labels.items():
             for piece, label_map in zip(turn.unit.slices, label_maps, strict=True):
                 tally.predictions[variant][place[piece.index]] = label_map
@@ -143,6 +151,10 @@ def _lane_record(
             variant: dice_per_label(predicted, reference, labels) for variant, predicted in tally.predictions.items()
         },
         parity=parity,
+        effort={
+            variant: EffortRecord(clicks=effort.clicks, boxes=effort.boxes, objects=tally.objects[variant])
+            for variant, effort in tally.effort.items()
+        },
         attestation=dict(lane.attestation),
         load_ms=lane.load_ms,
         first_call_ms=lane.first_call_ms,

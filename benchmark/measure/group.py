@@ -33,7 +33,7 @@ class Work:
     Attributes:
         sources: precision → the modules.
         pipeline: makes the stage's pipeline of their runners.
-        units: makes the units of a case's slices.
+        units: makes the units of a case and its chosen slices.
         labels: value → name of the labels that count.
         holds: whether what `on_case` wrote for a case is still there.
         on_case: told each case's label maps before its record is written, so that a record implies them.
@@ -41,7 +41,7 @@ class Work:
 
     sources: Sources
     pipeline: Callable[[Sequence[Runner]], Pipeline]
-    units: Callable[[Sequence[Slice]], Iterator[Unit]]
+    units: Callable[[Volume, Sequence[Slice]], Iterator[Unit]]
     labels: Mapping[int, str]
     on_case: OnCase | None = None
     holds: Callable[[str], bool] = lambda case: True
@@ -102,7 +102,7 @@ def _measure(
 
     extent = Extent.of_case(spec.measure, len(group.cases))
     record, predictions = measure_case(
-        files.case, lanes, chosen, lambda: work.units(chosen), group.variants, work.labels, extent, advance
+        files.case, lanes, chosen, lambda: work.units(volume, chosen), group.variants, work.labels, extent, advance
     )
     # Slices without a prompt took no turn.
     on_progress(1.0 - done)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.slices import Slice
-from benchmark.prompts import Prompt
+from benchmark.prompts import Effort, ObjectPrompt
 
 Labels = NDArray[np.uint8]
 
@@ -27,11 +27,13 @@ class Unit:
 
     Attributes:
         slices: one in `pseudolabel`, a batch in `segment`.
-        prompts: strategy → label value → prompt; empty in `segment`.
+        prompts: strategy → the prompts for the slice's objects; empty in `segment`.
+        corrections: strategy → further clicks for each object, where it has any.
     """
 
     slices: tuple[Slice, ...]
-    prompts: Mapping[str, Mapping[int, Prompt]]
+    prompts: Mapping[str, tuple[ObjectPrompt, ...]]
+    corrections: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ class Outcome:
             labels the UNet was trained on.
         shared_ms: phase → milliseconds spent once for all variants.
         own_ms: variant → phase → milliseconds spent for it alone.
+        effort: strategy → what a person did for its prompts; empty in `segment`.
     """
 
     labels: Mapping[str, Labels]
     shared_ms: Mapping[str, float]
     own_ms: Mapping[str, Mapping[str, float]]
+    effort: Mapping[str, Effort] = field(default_factory=dict)
 
     def phases(self, variant: str) -> dict[str, float]:
         """Milliseconds by phase that a run of this variant alone would have taken."""

@@ -6,198 +6,163 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from benchmark.data.slices import Slice
-from benchmark.prompts import BOX_CORNER, BOX_OPPOSITE, STRATEGIES, Prompt
+from benchmark.prompts import CasePrompter, Effort, ObjectPrompt, Prompt, next_click
+from benchmark.prompts.points import add_click
 from benchmark.stages.base import Labels, Outcome, PhaseClock, Unit, require_finite
-from exporters.parity import MASKS_OF, Fit, masks_on_slice
-from exporters.sam import Normalisation, SamModel
+from benchmark.stages.batches import batches, fastest
+from benchmark.stages.overlay import Overlay
+from benchmark.stages.sam_input import SamInput, decoder_inputs, preprocess
+from exporters.parity import MASKS_OF, masks_on_slice
 from runners.base import Runner, Value
 
-EMBEDDING_STRIDE = 4
-"""Low-resolution masks are four times the embedding's grid (segment-anything, `mask_decoder.py`)."""
 
-
-@dataclass(frozen=True)
-class SamInput:
-    """How a variant of SAM takes its images.
-
-    Attributes:
-        image_size: S, the side of the padded square.
-        grid: side of the embedding grid.
-        normalisation: `minmax` scales each slice to [0, 1], `imagenet` uses SAM's mean and deviation.
-        fit: `pad` scales the long side to S and pads the other, `stretch` scales both to S.
-        half_turn: it was trained on slices rotated by 180° from radiological display, so it is shown them that way.
-    """
-
-    image_size: int
-    grid: int
-    normalisation: Normalisation
-    half_turn: bool
-    fit: Fit = "pad"
-
-    @classmethod
-    def of(cls, model: SamModel) -> SamInput:
-        """The input of a registered variant."""
-        return cls(model.image_size, model.grid, model.normalisation, model.half_turn, model.fit)
-
-    def content(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """Height and width that a slice of this shape has within the square."""
-        if self.fit == "stretch":
-            return self.image_size, self.image_size
-        return resized(shape[0], shape[1], self.image_size)
-
-
-def units(
-    chosen: Iterable[Slice], labels: Mapping[int, str], strategies: Sequence[str], min_pixels: int
-) -> Iterator[Unit]:
+def units(chosen: Iterable[Slice], prompter: CasePrompter) -> Iterator[Unit]:
     """One unit a slice that holds an object; slices without any get no prompt, because prompts come from the reference.
 
     Args:
-        chosen: the slices.
-        labels: value → name of the labels to prompt for.
-        strategies: names of prompt strategies.
-        min_pixels: a label with fewer pixels in a slice is not prompted for there.
+        chosen: slices of one case.
+        prompter: of that case.
     """
     for piece in chosen:
-        masks = {value: piece.label == value for value in labels}
-        present = {value: mask for value, mask in masks.items() if np.count_nonzero(mask) >= min_pixels}
-        if present:
-            yield Unit(
-                (piece,),
-                {name: {value: STRATEGIES[name](mask) for value, mask in present.items()} for name in strategies},
-            )
+        prompts = prompter.on(piece)
+        if prompts:
+            yield Unit((piece,), prompts, prompter.corrections)
 
 
-def resized(height: int, width: int, side: int) -> tuple[int, int]:
-    """Height and width after the long side became `side` (segment-anything, `ResizeLongestSide`)."""
-    scale = side / max(height, width)
-    return int(height * scale + 0.5), int(width * scale + 0.5)
+@dataclass(frozen=True)
+class Prepared:
+    """A unit whose slice is ready for the encoder.
 
-
-def preprocess(image: NDArray[np.float32], sam: SamInput) -> NDArray[np.float32]:
-    """A slice as the encoder takes it: long side to S, normalised, zero-padded below and to the right.
-
-    Args:
-        image: [H, W], 0–255.
-        sam: the variant's input.
-
-    Returns:
-        [1, 3, S, S].
+    Attributes:
+        unit: the unit.
+        image: [1, 3, S, S].
+        clock: what getting it ready took.
     """
-    size = sam.content((image.shape[0], image.shape[1]))
-    tensor = torch.from_numpy(image)[None, None]
-    if sam.half_turn:
-        tensor = tensor.flip(2, 3)
-    small = functional.interpolate(tensor, size, mode="bilinear", align_corners=False, antialias=True)
-    normalised = _normalise(small, sam.normalisation).expand(1, 3, -1, -1)
-    padded = functional.pad(normalised, (0, sam.image_size - size[1], 0, sam.image_size - size[0]))
-    result: NDArray[np.float32] = padded.contiguous().numpy()
-    return result
+
+    unit: Unit
+    image: NDArray[np.float32]
+    clock: PhaseClock
 
 
-PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-"""Of SAM's training images, per channel, 0–255 (segment-anything, `build_sam.py`)."""
+@dataclass(frozen=True)
+class _Embedded:
+    """A slice that the encoder has seen."""
+
+    embeddings: Value
+    shape: tuple[int, int]
 
 
-def _normalise(image: torch.Tensor, how: Normalisation) -> torch.Tensor:
-    """[1, 1, H, W] in 0–255 → what the encoder was trained on; `imagenet` gives three channels."""
-    if how == "imagenet":
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-        return (image - mean) / std
-    if how != "minmax":
-        raise ValueError(f"unknown normalisation {how!r}")
-    low, high = image.min(), image.max()
-    # MedSAM's own preprocessing divides by at least 1e-8, so that a constant slice becomes zeros.
-    return (image - low) / (high - low).clamp(min=1e-8)
+@dataclass
+class _Masks:
+    """The decoder's answer to P prompts, of several masks each the one with the highest predicted IoU.
 
-
-def decoder_inputs(
-    prompts: Sequence[Prompt], shape: tuple[int, int], embeddings: Value, sam: SamInput
-) -> dict[str, Value]:
-    """The decoder's inputs for P prompts of one slice, named as in the official `SamOnnxModel`.
-
-    Prompts count from the image's edge, SAM from the first pixel's centre and after resizing: hence the scale and the
-    half pixel.
+    Attributes:
+        logits: float32 [P, H, W] on the slice as displayed.
+        low_res: float32 [P, 1, 4h, 4w], what a correction feeds back.
     """
-    count = len(prompts)
-    height, width = sam.content(shape)
-    if sam.half_turn:
-        prompts = [half_turn(prompt, shape) for prompt in prompts]
-    scale = np.array([width / shape[1], height / shape[0]], dtype=np.float32)
-    low = EMBEDDING_STRIDE * sam.grid
-    return {
-        "image_embeddings": embeddings,
-        "point_coords": np.stack([prompt.coords * scale - np.float32(0.5) for prompt in prompts]),
-        "point_labels": np.stack([prompt.labels for prompt in prompts]),
-        "mask_input": np.zeros((count, 1, low, low), dtype=np.float32),
-        "has_mask_input": np.zeros(1, dtype=np.float32),
-        # Of a stretched slice the decoder's own masks are not used (`masks_on_slice`), so they may be small.
-        "orig_im_size": np.array(shape if sam.fit == "pad" else (low, low), dtype=np.float32),
-    }
 
-
-def half_turn(prompt: Prompt, shape: tuple[int, int]) -> Prompt:
-    """The prompt on the slice rotated by 180°; a box's corners change places, so that the first is again the smaller.
-
-    Args:
-        prompt: on the slice as displayed.
-        shape: the slice's height and width.
-    """
-    coords = np.array([shape[1], shape[0]], dtype=np.float32) - prompt.coords
-    first, opposite = prompt.labels == BOX_CORNER, prompt.labels == BOX_OPPOSITE
-    coords[first], coords[opposite] = coords[opposite], coords[first]
-    return Prompt(coords, prompt.labels)
-
-
-def label_map(logits: NDArray[np.float32], values: Sequence[int]) -> Labels:
-    """Masks of several labels as one map: a voxel goes to the label with the highest logit, if that is above 0.
-
-    Args:
-        logits: [P, H, W].
-        values: the P labels' values.
-    """
-    best = logits.argmax(axis=0)
-    top = np.take_along_axis(logits, best[None], axis=0)[0]
-    named: Labels = np.array(values, dtype=np.uint8)[best]
-    named[top <= 0] = 0
-    return named
+    logits: NDArray[np.float32]
+    low_res: NDArray[np.float32]
 
 
 class PseudolabelPipeline:
-    """Encoder and decoder of one backend. One embedding a slice serves all its labels and prompt strategies."""
+    """Encoder and decoder of one backend. One embedding a slice serves all strategies, labels and components.
 
-    def __init__(self, encoder: Runner, decoder: Runner, sam: SamInput) -> None:
+    Args:
+        encoder: loaded.
+        decoder: loaded.
+        sam: the variant's input.
+        prompts_per_call: how many prompts go through the decoder at once; None takes the backend's fastest.
+    """
+
+    def __init__(self, encoder: Runner, decoder: Runner, sam: SamInput, prompts_per_call: int | None = None) -> None:
         self.encoder = encoder
         self.decoder = decoder
         self.sam = sam
+        self.prompts_per_call = prompts_per_call or fastest(decoder.backend, decoder.device.kind)
 
     def process(self, unit: Unit) -> Outcome:
         """See `Pipeline.process`."""
-        (piece,) = unit.slices
-        shared = PhaseClock()
-        with shared("preprocess"):
-            image = preprocess(piece.image, self.sam)
+        return self.finish(self.prepare(unit))
+
+    def prepare(self, unit: Unit) -> Prepared:
+        """The part that needs no runner, so that another thread can do it for the next slices."""
+        clock = PhaseClock()
+        with clock("preprocess"):
+            image = preprocess(unit.slices[0].image, self.sam)
+        return Prepared(unit, image, clock)
+
+    def finish(self, prepared: Prepared) -> Outcome:
+        """Encodes the slice once and decodes every strategy's prompts."""
+        (piece,) = prepared.unit.slices
+        shared = prepared.clock
         with shared("encode"):
-            embeddings = self.encoder.run({"image": image})["image_embeddings"]
+            embeddings = self.encoder.run({"image": prepared.image})["image_embeddings"]
+        slice_ = _Embedded(embeddings, (piece.label.shape[0], piece.label.shape[1]))
         labels: dict[str, Labels] = {}
         own: dict[str, Mapping[str, float]] = {}
-        for strategy, prompts in unit.prompts.items():
+        efforts: dict[str, Effort] = {}
+        for strategy, asked in prepared.unit.prompts.items():
             clock = PhaseClock()
-            with clock("preprocess"):
-                inputs = decoder_inputs(list(prompts.values()), piece.label.shape, embeddings, self.sam)
-            with clock("decode"):
-                masks = self.decoder.run(inputs)[MASKS_OF[self.sam.fit]].numpy()
-            with clock("postprocess"):
-                logits = masks_on_slice({MASKS_OF[self.sam.fit]: masks}, piece.label.shape, self.sam.fit)
-                require_finite(logits)
-                labels[strategy] = self._as_displayed(label_map(logits[:, 0], list(prompts)))[None]
-            clock.ms["preprocess"] += shared.ms["preprocess"]
-            own[strategy] = clock.ms
-        return Outcome(labels, shared.ms, own)
+            overlay, efforts[strategy] = self._label(asked, slice_, prepared.unit.corrections.get(strategy, 0), clock)
+            labels[strategy] = overlay.labels[None]
+            own[strategy] = {**clock.ms, "preprocess": clock.ms.get("preprocess", 0.0) + shared.ms["preprocess"]}
+        return Outcome(labels, shared.ms, own, efforts)
 
-    def _as_displayed(self, labels: Labels) -> Labels:
-        return labels[::-1, ::-1] if self.sam.half_turn else labels
+    def _label(
+        self, asked: Sequence[ObjectPrompt], slice_: _Embedded, corrections: int, clock: PhaseClock
+    ) -> tuple[Overlay, Effort]:
+        """One strategy's label map of the slice, and what its prompts cost."""
+        overlay, effort = Overlay(slice_.shape), Effort()
+        for batch in batches(asked, self.prompts_per_call):
+            prompts = [given.prompt for given in batch]
+            masks = self._decode(prompts, slice_, clock)
+            for _ in range(corrections):
+                if not self._correct(batch, prompts, masks, slice_, clock):
+                    break
+            with clock("postprocess"):
+                overlay.add(masks.logits, [given.value for given in batch])
+            effort = sum((prompt.effort for prompt in prompts), effort)
+        return overlay, effort
+
+    def _correct(
+        self, batch: Sequence[ObjectPrompt], prompts: list[Prompt], masks: _Masks, slice_: _Embedded, clock: PhaseClock
+    ) -> bool:
+        """One further click for every object that is not yet exactly right; False if all are.
+
+        Finding the click is a person's work and not on the clock.
+        """
+        clicks = [next_click(given.target, logits > 0) for given, logits in zip(batch, masks.logits, strict=True)]
+        wrong = [index for index, click in enumerate(clicks) if click is not None]
+        if not wrong:
+            return False
+        for index in wrong:
+            click = clicks[index]
+            assert click is not None  # noqa: S101 - `wrong` holds those alone
+            prompts[index] = add_click(prompts[index], click)
+        better = self._decode([prompts[index] for index in wrong], slice_, clock, masks.low_res[wrong])
+        masks.logits[wrong], masks.low_res[wrong] = better.logits, better.low_res
+        return True
+
+    def _decode(
+        self, prompts: Sequence[Prompt], slice_: _Embedded, clock: PhaseClock, low_res: NDArray[np.float32] | None = None
+    ) -> _Masks:
+        with clock("preprocess"):
+            inputs = decoder_inputs(prompts, slice_.shape, slice_.embeddings, self.sam, low_res)
+        with clock("decode"):
+            outputs = self.decoder.run(inputs)
+            name = MASKS_OF[self.sam.fit]
+            # Only what is needed leaves the device: low-resolution logits are for corrections alone.
+            answer = {name: outputs[name].numpy()}
+            scores = outputs["iou_predictions"].numpy()
+        with clock("postprocess"):
+            best = (np.arange(len(prompts)), scores.argmax(axis=1))
+            logits = masks_on_slice({name: answer[name][best][:, None]}, slice_.shape, self.sam.fit)[:, 0]
+            require_finite(logits)
+        return _Masks(self._as_displayed(logits), outputs["low_res_masks"].numpy()[best][:, None])
+
+    def _as_displayed(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        return logits[:, ::-1, ::-1] if self.sam.half_turn else logits

@@ -1,0 +1,96 @@
+"""`sambench label`: parse, call, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from benchmark.labelling.job import LabelReport
+
+CASES_SHOWN = 20
+
+
+def label(
+    data: Annotated[Path, typer.Option(help="The MSD task folder; its reference labels give the prompts.")],
+    out: Annotated[Path, typer.Option(help="Folder of the labels, an MSD task; an interrupted labelling goes on.")],
+    model: Annotated[str, typer.Option(help="vit_b, vit_l, vit_h, medsam, mobilesam or litemedsam.")] = "litemedsam",
+    prompt: Annotated[str, typer.Option(help="The prompt strategy: box, point, iterative5, … (docs/prompts.md).")] = "box",
+    backend: Annotated[str, typer.Option(help="pytorch or onnxruntime.")] = "onnxruntime",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or int8-static.")] = "fp32",
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights. Default: the package's or the fetched ones.")] = None,
+    per: Annotated[str, typer.Option(help="object, or component: a prompt for each connected part.")] = "object",
+    masks: Annotated[str, typer.Option(help="one, or three: the best of three by predicted IoU.")] = "one",
+    min_pixels: Annotated[int, typer.Option(help="An object with fewer pixels in a slice gets no prompt.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the strategies that draw at random.")] = 0,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="NAME", help="Only this label; may be given several times.")
+    ] = None,
+    channel: Annotated[int | None, typer.Option(help="Of a multi-channel image. Default: the task's.")] = None,
+    window: Annotated[
+        tuple[float, float] | None, typer.Option(metavar="LEVEL WIDTH", help="CT window, HU. Default: the task's.")
+    ] = None,
+    prompts_per_call: Annotated[int | None, typer.Option(help="Default: the backend's fastest.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Per operator. Default: the cores of this process.")] = None,
+) -> None:
+    """Write SAM's pseudo labels of a task as an MSD task, ready for nnU-Net or MONAI."""
+    from benchmark.labelling.job import label_task
+    from benchmark.labelling.settings import parse_settings
+    from benchmark.measure.environment import available_cores
+    from benchmark.progress import progress_bars
+
+    settings = parse_settings(
+        model=model, checkpoint=checkpoint, prompt=prompt, per=per, masks=masks, min_pixels=min_pixels, seed=seed,
+        backend=backend, device=device, precision=precision, prompts_per_call=prompts_per_call,
+        threads=threads or available_cores(), channel=channel, window=window, labels=labels or None,
+    )  # fmt: skip
+    with progress_bars() as progress:
+        report = label_task(data, settings, out, progress)
+    _print(report, out)
+
+
+def _print(report: LabelReport, out: Path) -> None:
+    from rich.console import Console
+
+    Console().print(dice_table(report))
+    total = len(report.records)
+    earlier = total - report.labelled
+    rate = "" if report.slices_per_second is None else f", {report.slices_per_second:.1f} slices/s"
+    kept = f" ({earlier} from an earlier call)" if earlier else ""
+    typer.echo(f"{total} case{'s' * (total != 1)} labelled{kept}{rate}")
+    typer.echo(f"MSD task: {out}   Dice of every case: {out / 'dice.csv'}")
+
+
+def dice_table(report: LabelReport) -> Table:
+    """Dice against the reference labels: a row a case, up to `CASES_SHOWN`, and the mean."""
+    from rich import box
+    from rich.table import Table
+
+    from benchmark.metrics import mean
+
+    names = list(report.task.labels.values())
+    table = Table(title=f"Dice of the pseudo labels of {report.task.name}", box=box.SIMPLE)
+    table.add_column("case")
+    for name in (*names, "slices", "clicks", "boxes"):
+        table.add_column(name, justify="right")
+    for record in report.records[:CASES_SHOWN]:
+        effort = record.effort
+        dice = (_number(record.dice.get(name)) for name in names)
+        table.add_row(record.case, *dice, str(record.slices), f"{effort.clicks:g}", f"{effort.boxes:.4g}")
+    left = len(report.records) - CASES_SHOWN
+    if left > 0:
+        table.add_row(f"… {left} more")
+    if len(report.records) > 1:
+        means = (_number(mean(record.dice.get(name) for record in report.records)) for name in names)
+        table.add_section()
+        table.add_row("mean", *means)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,76 @@
+"""The one pipeline that labels: weights, exported where the backend wants ONNX, loaded and attested."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmark.artifacts import ensure_artifact
+from benchmark.collect import attestation_mismatch
+from benchmark.data.msd import Task
+from benchmark.files import sha256_text
+from benchmark.labelling.settings import LabelSettings
+from benchmark.lanes import LaneSettings, module_source, open_lanes
+from benchmark.plan import fingerprint
+from benchmark.records import LaneRecord
+from benchmark.results import LaneKey
+from benchmark.run import Progress
+from benchmark.samples import task_samples
+from benchmark.stages.pseudolabel import PseudolabelPipeline
+from benchmark.stages.sam_input import SamInput
+from exporters.fetch import cache_dir
+from exporters.manifest import Manifest
+from exporters.sam import LoadedSam
+from runners.base import ModuleSource, RunnerError
+
+
+@contextmanager
+def open_pipeline(
+    task: Task, sam: LoadedSam, settings: LabelSettings, libraries: Mapping[str, str], progress: Progress
+) -> Iterator[PseudolabelPipeline]:
+    """The loaded pipeline; leaving frees it.
+
+    Raises:
+        ExportError: the model cannot be exported.
+        RunnerError: the backend cannot be had on the device, or something else runs than was asked for.
+    """
+    key = LaneKey(settings.backend, settings.precision)
+    sources = {settings.precision: _sources(task, sam, settings, libraries, progress)}
+    sam_input = SamInput.of(sam.model)
+    lane_settings = LaneSettings((key,), settings.device, settings.threads)
+
+    def pipeline(runners: object) -> PseudolabelPipeline:
+        encoder, decoder = runners  # type: ignore[misc]
+        return PseudolabelPipeline(encoder, decoder, sam_input, settings.prompts_per_call)
+
+    with open_lanes(lane_settings, sources, pipeline) as lanes:
+        lane = lanes[str(key)]
+        mismatch = attestation_mismatch(
+            settings.device, settings.precision, [LaneRecord(attestation=dict(lane.attestation))]
+        )
+        if mismatch:
+            raise RunnerError(f"{key}: {mismatch}; nothing was labelled")
+        yield lane.pipeline  # type: ignore[misc]
+
+
+def _sources(
+    task: Task, sam: LoadedSam, settings: LabelSettings, libraries: Mapping[str, str], progress: Progress
+) -> list[ModuleSource]:
+    parts = (sam.encoder, sam.decoder)
+    if settings.backend == "pytorch":
+        return [module_source(part, Path()) for part in parts]
+    name, precision = sam.model.name, settings.precision
+    key = sha256_text(sam.weights.key, settings.masks)
+    if precision == "int8-static":  # calibrated on the task
+        key = sha256_text(key, json.dumps(fingerprint(task, task.cases), default=str, sort_keys=True))
+
+    def export(folder: Path, precision: str) -> Manifest:
+        samples = [] if precision == "fp32" else task_samples(task, sam.model)
+        return sam.export(folder, precision, samples)
+
+    advance = progress.start(f"export {name} to ONNX in {precision} and verify it (kept for the next time)", 1)
+    sources = ensure_artifact(cache_dir(), name, key, parts, precision, export, libraries)
+    advance(1, "")
+    return sources

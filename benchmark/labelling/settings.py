@@ -1,0 +1,79 @@
+"""What decides the pseudo labels of a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from benchmark.errors import InputError
+from benchmark.prompts import find_strategy
+from benchmark.sections import Section, known
+from exporters.sam import SAM_MODELS
+from runners.device import Device
+from runners.registry import BACKENDS, PRECISIONS
+
+
+class LabelSettings(Section):
+    """One labelling of one task.
+
+    What a prompt, a mask or the rounding of a logit depends on stands here, and nothing else does.
+    """
+
+    model: str = "litemedsam"
+    checkpoint: Path | None = None
+    prompt: str = "box"
+    per: Literal["object", "component"] = "object"
+    masks: Literal["one", "three"] = "one"
+    min_pixels: int = Field(default=1, ge=1)
+    seed: int = Field(default=0, ge=0)
+    backend: str = "onnxruntime"
+    device: str = "cpu"
+    precision: str = "fp32"
+    prompts_per_call: int | None = Field(default=None, ge=1)
+    threads: int = Field(default=1, ge=1)
+    channel: int | None = Field(default=None, ge=0)
+    window: tuple[float, float] | None = None
+    labels: tuple[str, ...] | None = None
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, model: str) -> str:
+        return known((model,), SAM_MODELS, "model")[0]
+
+    @field_validator("prompt")
+    @classmethod
+    def _known_prompt(cls, prompt: str) -> str:
+        return find_strategy(prompt).name
+
+    @field_validator("backend")
+    @classmethod
+    def _known_backend(cls, backend: str) -> str:
+        return known((backend,), BACKENDS, "backend")[0]
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        return str(Device.parse(device))
+
+    @field_validator("precision")
+    @classmethod
+    def _known_precision(cls, precision: str, info: ValidationInfo) -> str:
+        # The backend is not there if it was refused, which is told already.
+        return known((precision,), PRECISIONS[info.data.get("backend", "onnxruntime")], "precision of this backend")[0]
+
+
+def parse_settings(**given: Any) -> LabelSettings:
+    """Settings from the command line's options.
+
+    Raises:
+        InputError: an option is wrong, by its name.
+    """
+    try:
+        return LabelSettings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]) if first["loc"] else "prompt"
+        name = "label" if option == "labels" else option.replace("_", "-")
+        raise InputError(f"--{name}: {first['msg'].removeprefix('Value error, ')}") from None
