@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark import __version__
-from benchmark.cli_artifacts import export_app, fetch_app
+from benchmark.cli_artifacts import export_app
+from benchmark.cli_fetch import fetch_app
 from benchmark.console import INTERRUPTED, MISTAKE, complain
 
 if TYPE_CHECKING:
