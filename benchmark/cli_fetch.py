@@ -66,6 +66,6 @@ def _summary(task: Task) -> str:
     labels = ", ".join(f"{value} {name}" for value, name in task.labels.items())
     count = len(task.cases)
     return (
-        f"{task.name}: {task.modality}{channel}, {describe(task.intensity)}; labels {labels}; "
+        f"{task.name}: {task.modality}{channel}, shown by {describe(task.intensity)}; labels {labels}; "
         f"{count} case{'s' * (count != 1)}"
     )

@@ -37,7 +37,7 @@ def test_stdout_is_the_folder_alone_and_stderr_says_what_is_in_it(sambench, web,
     assert [line.split(" (")[0] for line in lines[:2]] == [f"downloading {NAME}.tar", f"extracting {NAME}"]
     assert lines[2:] == [
         f"{NAME}: extracted; licence of the data: CC-BY-SA 4.0",
-        f"{NAME}: CT, CT window level 40, width 400 HU; labels 1 spleen; 2 cases",
+        f"{NAME}: CT, shown by CT window level 40, width 400 HU; labels 1 spleen; 2 cases",
     ]
     assert not list((tmp_path / "cache" / "msd").iterdir())
 
