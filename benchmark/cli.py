@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark import __version__
-from benchmark.cli_artifacts import export_app, fetch_app
+from benchmark.cli_artifacts import export_app
+from benchmark.cli_fetch import fetch_app
 from benchmark.cli_label import label
 from benchmark.console import MISTAKE, complain
 from benchmark.progress import Bars, progress_bars

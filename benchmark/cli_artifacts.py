@@ -1,4 +1,4 @@
-"""`sambench export …` and `sambench fetch …`: parse, call, print."""
+"""`sambench export …`: parse, call, print."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.console import complain, download_bar, interruptible, steps
+from benchmark.console import complain, interruptible, steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from exporters.sam import SamModel
 
 export_app = typer.Typer(help="Export a model to ONNX, checked against PyTorch.", no_args_is_help=True)
-fetch_app = typer.Typer(help="Download what sambench does not carry, with its checksum.", no_args_is_help=True)
 
 FAILED = 1
 LOG_WIDTH = 110
@@ -214,25 +213,3 @@ def _print(table: Table) -> None:
 
     # A log is as wide as it must be; cut-off names help nobody there.
     Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
-
-
-@fetch_app.command("sam")
-def fetch_sam(
-    model: Annotated[str, typer.Argument(help="The SAM variant, such as vit_b.", show_default=False)],
-) -> None:
-    """Download a SAM's published checkpoint into the cache ($SAMBENCH_CACHE) and print its path."""
-    from benchmark.errors import InputError
-    from exporters.fetch import fetch
-    from exporters.sam import SAM_MODELS
-
-    if model not in SAM_MODELS:
-        raise InputError(f"fetch sam: {model!r} is not known; choose from {', '.join(SAM_MODELS)}")
-    variant = SAM_MODELS[model]
-    if variant.packaged is not None:
-        where = variant.published.url
-        typer.echo(f"{model}: nothing needs to be downloaded, its weights come with a {where} ({variant.licence})")
-        return
-    with interruptible(), download_bar(variant.published.file) as on_progress:
-        path = fetch(variant.published, on_progress)
-    typer.echo(f"{model}: {path.stat().st_size / 1e6:.1f} MB, licence of the weights: {variant.licence}", err=True)
-    typer.echo(path)  # alone on stdout, for --checkpoint "$(sambench fetch sam MODEL)"

@@ -46,8 +46,12 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def download_bar(file: str) -> Iterator[Callable[[int, int | None], None]]:
+def download_bar(file: str, doing: str = "downloading") -> Iterator[Callable[[int, int | None], None]]:
     """Shows the bytes, the speed and the time left; without a terminal, a line when the first bytes are there.
+
+    Args:
+        file: whose bytes.
+        doing: what is done to it, said where there is no bar.
 
     Yields:
         To be called with the bytes done and the bytes in all, None where that is unknown.
@@ -64,22 +68,22 @@ def download_bar(file: str) -> Iterator[Callable[[int, int | None], None]]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _one_line(file)
+        yield _one_line(file, doing)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as bars:
-        bar = bars.add_task(file, total=None)
+        bar = bars.add_task(f"{doing} {file}", total=None)
         yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 
-def _one_line(file: str) -> Callable[[int, int | None], None]:
+def _one_line(file: str, doing: str) -> Callable[[int, int | None], None]:
     said = False
 
     def say_once(done: int, total: int | None) -> None:
         nonlocal said
         if not said:
             size = f" ({total / 1e6:.1f} MB)" if total else ""
-            typer.echo(f"downloading {file}{size}", err=True)
+            typer.echo(f"{doing} {file}{size}", err=True)
         said = True
 
     return say_once

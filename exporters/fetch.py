@@ -1,4 +1,4 @@
-"""Published checkpoints: where they are, what they must hash to, and how they come into the cache.
+"""Published files: where checkpoints are, what a file must hash to, and how it comes into the cache.
 
 pooch downloads to a temporary name in the cache, checks the hash and renames, so the final name never holds a half.
 """
@@ -35,21 +35,28 @@ OnProgress = Callable[[int, int | None], None]
 """Called with the bytes done and the bytes in all, None where the server does not say."""
 
 
+FOR_EXPORT = "give it to `sambench export sam` with --checkpoint FILE"
+
+
 @dataclass(frozen=True)
 class Published:
-    """A checkpoint as its authors publish it.
+    """A file as its authors publish it: a checkpoint, unless it says otherwise.
 
     Attributes:
         url: where it is.
         file: its name in the cache.
         hash: as pooch writes it, `sha256:…` or `md5:…`.
         bytes: its size where it is known, to find out before the download that the disk is too full.
+        folder: where in the cache it is kept.
+        by_hand: what to do with a copy from elsewhere, for the complaints.
     """
 
     url: str
     file: str
     hash: str
     bytes: int | None = None
+    folder: str = "checkpoints"
+    by_hand: str = FOR_EXPORT
 
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything"
@@ -88,7 +95,7 @@ PUBLISHED: Mapping[str, Published] = {
         375_049_145,
     ),
 }
-"""The one table of downloads, by model. A model that is not here has its weights in a package."""
+"""The one table of checkpoints, by model. A model that is not here has its weights in a package."""
 
 
 def cache_dir() -> Path:
@@ -103,19 +110,19 @@ def cached(published: Published) -> Path | None:
     It is not hashed here, since that takes seconds for 2.5 GB and this is asked in passing: the hash is checked when
     the file is downloaded and when the checkpoint is loaded.
     """
-    path = _place(published)
+    path = place(published)
     return path if path.is_file() else None
 
 
 def fetch(published: Published, on_progress: OnProgress = lambda done, total: None) -> Path:
-    """Brings a published checkpoint into the cache.
+    """Brings a published file into the cache.
 
     A file that is there with the right hash is not downloaded again; one with a wrong hash is replaced, and stays as
     it is if the download fails.
 
     Args:
         published: what to download.
-        on_progress: called about once a megabyte.
+        on_progress: called about once a megabyte. What it raises ends the download and leaves nothing either.
 
     Returns:
         The file in the cache.
@@ -123,7 +130,7 @@ def fetch(published: Published, on_progress: OnProgress = lambda done, total: No
     Raises:
         ExportError: why it could not be had, and what to do. Nothing half-written is left.
     """
-    path = _place(published)
+    path = place(published)
     progress = _Progress(on_progress, published.bytes)
     pooch.get_logger().setLevel("WARNING")  # its "Downloading data from …" would break the progress bar
     try:
@@ -144,8 +151,9 @@ def fetch(published: Published, on_progress: OnProgress = lambda done, total: No
     return path
 
 
-def _place(published: Published) -> Path:
-    return cache_dir() / "checkpoints" / published.file
+def place(published: Published) -> Path:
+    """Where it is in the cache, or will be."""
+    return cache_dir() / published.folder / published.file
 
 
 class _Progress:
@@ -197,8 +205,8 @@ def _remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
-def _elsewhere(path: Path) -> str:
-    return f"download it elsewhere and give it to `sambench export sam` with --checkpoint FILE, or put it at {path}"
+def _elsewhere(published: Published, path: Path) -> str:
+    return f"download it elsewhere and {published.by_hand}, or put it at {path}"
 
 
 def _not_received(error: requests.RequestException, published: Published, path: Path, answered: bool) -> str:
@@ -208,17 +216,18 @@ def _not_received(error: requests.RequestException, published: Published, path: 
         what = f"the connection broke while {published.file} was downloaded ({type(error).__name__}); try again, or"
     else:
         what = f"no connection to download {published.file} ({type(error).__name__});"
-    return f"{published.url}: {what} {_elsewhere(path)}"
+    return f"{published.url}: {what} {_elsewhere(published, path)}"
 
 
 def _not_as_published(error: ValueError, published: Published, path: Path) -> str:
     """Takes both hashes from pooch's message, since the download itself is gone by then."""
     hashes = re.search(r"expected (\S+) but got (\w+)", str(error))
+    elsewhere = _elsewhere(published, path)
     if hashes is None:  # a Content-Length that is no number
-        return f"{published.url}: the server's answer for {published.file} makes no sense ({error}); {_elsewhere(path)}"
+        return f"{published.url}: the server's answer for {published.file} makes no sense ({error}); {elsewhere}"
     return (
         f"{published.url}: {published.file} has the wrong checksum (expected {hashes[1]}, got {hashes[2]}) and was "
-        f"discarded; try again without a proxy or login page in between, or {_elsewhere(path)}"
+        f"discarded; try again without a proxy or login page in between, or {elsewhere}"
     )
 
 
@@ -232,7 +241,7 @@ def _not_written(error: OSError, published: Published, path: Path) -> str:
     reason = error.strerror or "permission denied"  # pooch words permission errors anew and drops strerror
     return (
         f"{published.url}: {published.file} cannot be kept at {path} ({reason}); set {CACHE_VARIABLE} to a folder you "
-        "can write to, or download it elsewhere and give it to `sambench export sam` with --checkpoint FILE"
+        f"can write to, or download it elsewhere and {published.by_hand}"
     )
 
 

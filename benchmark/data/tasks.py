@@ -1,8 +1,14 @@
 """How the ten official tasks of the Medical Segmentation Decathlon (arXiv 1902.09063) are read by default.
 
-CT windows are those MedSAM was trained with (Ma et al., Nature Communications 15, 2024, "Segment anything in medical
-images"; its code points to https://radiopaedia.org/articles/windowing-ct): soft tissue level 40 width 400, lung level
-−160 width 1500. MRI is scaled between the percentiles 0.5 and 99.5 of its nonzero voxels, as there.
+Only what a task's own dataset.json cannot say stands here; docs/tasks.md has the table with their labels and sources.
+
+- **CT windows** are those MedSAM was trained with (Ma et al., Nature Communications 15, 2024, "Segment anything in
+  medical images"; its code points to https://radiopaedia.org/articles/windowing-ct): soft tissue level 40 width 400,
+  lung level −160 width 1500. Liver, vessels, pancreas and colon get no narrower ones, though radiologists use them:
+  MedSAM and LiteMedSAM learnt the abdomen through this one.
+- **MRI** is scaled between the percentiles 0.5 and 99.5 of its nonzero voxels, as there.
+- **Labels**: all but the background, each as its annotators drew it, because the Decathlon scores them one by one
+  (Antonelli et al., Nature Communications 13, 2022). A liver or pancreas therefore leaves its tumour out.
 """
 
 from __future__ import annotations
@@ -33,11 +39,14 @@ CT = TaskDefaults("CT", SOFT_TISSUE)
 MRI = TaskDefaults("MRI", Percentiles())
 
 OFFICIAL_TASKS: Mapping[str, TaskDefaults] = {
-    "Task01_BrainTumour": MRI,  # channels FLAIR, T1w, t1gd, T2w; FLAIR shows the whole tumour with its oedema
+    # Channels FLAIR, T1w, t1gd, T2w. FLAIR shows the whole tumour with its oedema, which is mostly the largest label;
+    # the enhancing part alone is seen on t1gd, channel 2 (Menze et al., IEEE Transactions on Medical Imaging 34, 2015).
+    "Task01_BrainTumour": MRI,
     "Task02_Heart": MRI,
     "Task03_Liver": CT,
     "Task04_Hippocampus": MRI,
-    "Task05_Prostate": MRI,  # channels T2, ADC; T2 shows the zones' borders
+    # Channels T2, ADC. The zones' borders are seen on T2 (PI-RADS 2.1: Turkbey et al., European Urology 76, 2019).
+    "Task05_Prostate": MRI,
     "Task06_Lung": TaskDefaults("CT", LUNG),
     "Task07_Pancreas": CT,
     "Task08_HepaticVessel": CT,
