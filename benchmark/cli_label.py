@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,11 +19,15 @@ def label(
     data: Annotated[Path, typer.Option(help="The MSD task folder; its reference labels give the prompts.")],
     out: Annotated[Path, typer.Option(help="Folder of the labels, an MSD task; an interrupted labelling goes on.")],
     model: Annotated[str, typer.Option(help="vit_b, vit_l, vit_h, medsam, mobilesam or litemedsam.")] = "litemedsam",
-    prompt: Annotated[str, typer.Option(help="The prompt strategy: box, point, iterative5, … (docs/prompts.md).")] = "box",
+    prompt: Annotated[
+        str, typer.Option(help="The prompt strategy: box, point, iterative5, … (docs/prompts.md).")
+    ] = "box",
     backend: Annotated[str, typer.Option(help="pytorch or onnxruntime.")] = "onnxruntime",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or int8-static.")] = "fp32",
-    checkpoint: Annotated[Path | None, typer.Option(help="Weights. Default: the package's or the fetched ones.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights. Default: the package's or the fetched ones.")
+    ] = None,
     per: Annotated[str, typer.Option(help="object, or component: a prompt for each connected part.")] = "object",
     masks: Annotated[str, typer.Option(help="one, or three: the best of three by predicted IoU.")] = "one",
     min_pixels: Annotated[int, typer.Option(help="An object with fewer pixels in a slice gets no prompt.")] = 1,
@@ -57,38 +61,63 @@ def label(
 def _print(report: LabelReport, out: Path) -> None:
     from rich.console import Console
 
-    Console().print(dice_table(report))
+    console = Console()
+    console.print(case_table(report))
+    console.print(label_table(report))
     total = len(report.records)
     earlier = total - report.labelled
     rate = "" if report.slices_per_second is None else f", {report.slices_per_second:.1f} slices/s"
-    kept = f" ({earlier} from an earlier call)" if earlier else ""
+    kept = f" ({earlier} by an earlier call)" if earlier else ""
     typer.echo(f"{total} case{'s' * (total != 1)} labelled{kept}{rate}")
-    typer.echo(f"MSD task: {out}   Dice of every case: {out / 'dice.csv'}")
+    typer.echo(f"the labels as an MSD task: {out}")
+    typer.echo(f"Dice of every case and label: {out / 'dice.csv'}")
 
 
-def dice_table(report: LabelReport) -> Table:
-    """Dice against the reference labels: a row a case, up to `CASES_SHOWN`, and the mean."""
+def case_table(report: LabelReport) -> Table:
+    """A row a case, up to `CASES_SHOWN`: Dice over its labels, the label that came out worst, and the effort."""
     from rich import box
     from rich.table import Table
 
     from benchmark.metrics import mean
 
-    names = list(report.task.labels.values())
-    table = Table(title=f"Dice of the pseudo labels of {report.task.name}", box=box.SIMPLE)
-    table.add_column("case")
-    for name in (*names, "slices", "clicks", "boxes"):
+    table = Table("case", title=f"Pseudo labels of {report.task.name} against the reference", box=box.SIMPLE)
+    for name in ("Dice", "slices", "clicks", "boxes"):
         table.add_column(name, justify="right")
+    table.add_column("lowest")
     for record in report.records[:CASES_SHOWN]:
+        known = {name: dice for name, dice in record.dice.items() if dice is not None}
+        worst = min(known, key=lambda name: known[name], default=None)
         effort = record.effort
-        dice = (_number(record.dice.get(name)) for name in names)
-        table.add_row(record.case, *dice, str(record.slices), f"{effort.clicks:g}", f"{effort.boxes:.4g}")
+        table.add_row(
+            record.case, _number(mean(known.values())), str(record.slices), f"{effort.clicks:g}", f"{effort.boxes:.4g}",
+            "–" if worst is None else f"{worst} {known[worst]:.3f}",
+        )  # fmt: skip
     left = len(report.records) - CASES_SHOWN
     if left > 0:
         table.add_row(f"… {left} more")
-    if len(report.records) > 1:
-        means = (_number(mean(record.dice.get(name) for record in report.records)) for name in names)
-        table.add_section()
-        table.add_row("mean", *means)
+    return table
+
+
+def label_table(report: LabelReport) -> Table:
+    """A row a label: the mean of its Dice over the cases that have it, and the case where it came out worst."""
+    from rich import box
+    from rich.table import Table
+
+    from benchmark.metrics import mean
+
+    table = Table("label", box=box.SIMPLE)
+    for name in ("Dice", "cases"):
+        table.add_column(name, justify="right")
+    table.add_column("lowest")
+    for name in report.task.labels.values():
+        known = {record.case: dice for record in report.records if (dice := record.dice.get(name)) is not None}
+        worst = min(known, key=lambda case: known[case], default=None)
+        table.add_row(
+            name,
+            _number(mean(known.values())),
+            str(len(known)),
+            "–" if worst is None else f"{worst} {known[worst]:.3f}",
+        )
     return table
 
 

@@ -144,7 +144,9 @@ class Run:
         store = LabelStore(self.run_dir, group)
         work = Work(
             sources=sources,
-            pipeline=lambda runners: pseudolabel.PseudolabelPipeline(*runners, sam_input, settings.prompts_per_call),
+            pipeline=lambda runners: pseudolabel.PseudolabelPipeline(
+                runners[0], runners[1], sam_input, settings.prompts_per_call
+            ),
             units=lambda volume, chosen: pseudolabel.units(chosen, prompter.case(volume.case, volume.label)),
             labels=planned.task.labels,
             on_case=store.save,

@@ -16,7 +16,7 @@ from benchmark.data.slices import Slice, slices
 from benchmark.data.volume import load_volume
 from benchmark.errors import InputError
 from benchmark.prompts import NEGATIVE, PADDING, Mask, Prompt, deepest_point, tight_box
-from benchmark.stages.pseudolabel import SamInput, decoder_inputs, preprocess
+from benchmark.stages.sam_input import SamInput, decoder_inputs, preprocess
 from exporters.parity import Prompts, Sample
 from exporters.sam import SamModel
 

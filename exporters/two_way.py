@@ -5,10 +5,11 @@ What is different from `segment_anything/modeling/transformer.py` and `mask_deco
 - An attention between a handful of tokens and the 4096 pixels of the grid projects the tokens alone. Since
   (q W_q) · (x W_k) = (q W_q W_kᵀ) · x, every head's projection of the grid, 256 × 128, moves to the tokens' side, and
   what meets the grid is one matrix of heads × tokens rows, 56 for a box. The values likewise: the weights sum over the
-  grid first and are projected after. The key's bias adds the same to every score of a query, and softmax does not see it.
-- Upscaling stays in channels-last order. A transposed convolution with kernel 2 and stride 2 is one matrix product whose
-  answers are new pixels, the normalisation over channels is then an ordinary LayerNormalization, and only the finished
-  masks, one number a pixel, are put into rows and columns.
+  grid first and are projected after. The key's bias adds the same to every score of a query, and softmax does not see
+  that.
+- Upscaling stays in channels-last order. A transposed convolution with kernel 2 and stride 2 is one matrix product
+  whose answers are new pixels, the normalisation over channels is then an ordinary LayerNormalization, and only the
+  finished masks, one number a pixel, are put into rows and columns.
 
 With more than about 16 tokens (11 points) the first rewrite computes more than it saves, still exactly.
 docs/export.md has what each of them gives.
@@ -104,7 +105,7 @@ def _tokens_look(attention: Any, tokens: torch.Tensor, keys: torch.Tensor, value
     # [P, heads · T, C]: each head's query as a direction among the pixels' own channels.
     directions = (query @ _by_head(attention.k_proj.weight, attention)).flatten(1, 2)
     weights = (directions @ keys.transpose(1, 2)).softmax(dim=-1)
-    gathered = (weights @ values).unflatten(1, (attention.num_heads, -1))
+    gathered = _split(weights @ values, 1, attention.num_heads)
     mixed = gathered @ _by_head(attention.v_proj.weight, attention).transpose(1, 2)
     together = mixed.transpose(1, 2).flatten(2) + attention.v_proj.bias
     result: torch.Tensor = attention.out_proj(together)
@@ -118,20 +119,27 @@ def _pixels_look(attention: Any, pixels: torch.Tensor, keys: torch.Tensor, value
     # The query's bias meets each key alike at every pixel, but not each key like the next.
     offsets = (key * attention.q_proj.bias.view(attention.num_heads, 1, -1)).sum(-1).flatten(1)
     scores = pixels @ directions.transpose(1, 2) + offsets[:, None]
-    weights = scores.unflatten(2, (attention.num_heads, -1)).softmax(dim=-1).flatten(2)
+    weights = _split(scores, 2, attention.num_heads).softmax(dim=-1).flatten(2)
     value = _heads(attention.v_proj(values), attention)
     answers = (value @ _by_head(attention.out_proj.weight.t(), attention)).flatten(1, 2)
-    return weights @ answers + attention.out_proj.bias
+    result: torch.Tensor = weights @ answers + attention.out_proj.bias
+    return result
 
 
 def _heads(tokens: torch.Tensor, attention: Any) -> torch.Tensor:
     """[P, T, heads · d] → [P, heads, T, d]."""
-    return tokens.unflatten(2, (attention.num_heads, -1)).transpose(1, 2)
+    return _split(tokens, 2, attention.num_heads).transpose(1, 2)
 
 
 def _by_head(weight: torch.Tensor, attention: Any) -> torch.Tensor:
     """A projection's weight [heads · d, C] → [heads, d, C]."""
-    return weight.unflatten(0, (attention.num_heads, -1))
+    return _split(weight, 0, attention.num_heads)
+
+
+def _split(tensor: torch.Tensor, axis: int, heads: int) -> torch.Tensor:
+    """An axis of heads · n as two."""
+    split: torch.Tensor = tensor.unflatten(axis, (heads, -1))  # type: ignore[no-untyped-call]
+    return split
 
 
 def _root_of_depth(attention: Any) -> float:
@@ -148,7 +156,8 @@ def _masks(upscaling: Any, pixels: torch.Tensor, weights: torch.Tensor, side: in
     logits = weights @ fine.transpose(1, 2)
     # Row, column, then which of the four new pixels at the first doubling and at the second.
     blocks = logits.view(prompts, count, side, side, 2, 2, 2, 2)
-    return blocks.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(prompts, count, 4 * side, 4 * side)
+    masks: torch.Tensor = blocks.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(prompts, count, 4 * side, 4 * side)
+    return masks
 
 
 def _double(pixels: torch.Tensor, layer: nn.ConvTranspose2d) -> torch.Tensor:

@@ -112,7 +112,7 @@ def embedding(litemedsam: Any, abdomen_slice: Any) -> np.ndarray:
     """PyTorch's embedding of that slice, float32 [1,256,64,64]."""
     import torch
 
-    from benchmark.stages.pseudolabel import SamInput, preprocess
+    from benchmark.stages.sam_input import SamInput, preprocess
 
     image = preprocess(abdomen_slice.image, SamInput(256, 64, "minmax", half_turn=True))
     with torch.inference_mode():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from benchmark.stages.sam_input import SamInput
 from exporters.fetch import cache_dir
 from exporters.manifest import Manifest
 from exporters.sam import LoadedSam
-from runners.base import ModuleSource, RunnerError
+from runners.base import ModuleSource, Runner, RunnerError
 
 
 @contextmanager
@@ -41,9 +41,8 @@ def open_pipeline(
     sam_input = SamInput.of(sam.model)
     lane_settings = LaneSettings((key,), settings.device, settings.threads)
 
-    def pipeline(runners: object) -> PseudolabelPipeline:
-        encoder, decoder = runners  # type: ignore[misc]
-        return PseudolabelPipeline(encoder, decoder, sam_input, settings.prompts_per_call)
+    def pipeline(runners: Sequence[Runner]) -> PseudolabelPipeline:
+        return PseudolabelPipeline(runners[0], runners[1], sam_input, settings.prompts_per_call)
 
     with open_lanes(lane_settings, sources, pipeline) as lanes:
         lane = lanes[str(key)]

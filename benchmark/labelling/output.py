@@ -1,11 +1,11 @@
 """The folder of pseudo labels: an MSD task, and beside it what makes an interrupted labelling resumable.
 
-    dataset.json         the source's, with the labelled cases and their provenance; written last
-    imagesTr/            hard links to the source's images, copies where the disk allows no links
-    labelsTr/            pseudo labels, each moved here whole
-    imagesTs/            empty: nnU-Net's converter wants it
-    dice.csv             case, label, Dice
-    .sambench/           settings, a record a case, files that are being written
+dataset.json         the source's, with the labelled cases and their provenance; written last
+imagesTr/            hard links to the source's images, copies where the disk allows no links
+labelsTr/            pseudo labels, each moved here whole
+imagesTs/            empty: nnU-Net's converter wants it
+dice.csv             case, label, Dice
+.sambench/           settings, a record a case, files that are being written
 """
 
 from __future__ import annotations
@@ -146,13 +146,14 @@ class Output:
 
     def finish(self, records: Sequence[LabelledCase]) -> None:
         """Writes dataset.json and dice.csv, once every case is there."""
-        rows = [("case", "label", "dice", "reason")]
-        for record in records:
-            for label, dice in record.dice.items():
-                rows.append((record.case, label, "" if dice is None else f"{dice:.6f}", "" if dice is not None else EMPTY_REFERENCE))
+        rows = [
+            (record.case, label, f"{dice:.6f}", "") if dice is not None else (record.case, label, "", EMPTY_REFERENCE)
+            for record in records
+            for label, dice in record.dice.items()
+        ]
         temporary = self._writing / "dice.csv"
         with temporary.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(rows)
+            csv.writer(file).writerows([("case", "label", "dice", "reason"), *rows])
         temporary.replace(self.folder / "dice.csv")
         write_text_atomically(self.folder / "dataset.json", json.dumps(self._dataset(records), indent=1))
         shutil.rmtree(self._writing, ignore_errors=True)
@@ -184,7 +185,8 @@ class Output:
         temporary.replace(place)
 
     def _key(self, files: CaseFiles) -> str:
-        return sha256_text(json.dumps([_plain(self.provenance), fingerprint(self.task, (files,))], sort_keys=True, default=str))
+        what = [_plain(self.provenance), fingerprint(self.task, (files,))]
+        return sha256_text(json.dumps(what, sort_keys=True, default=str))
 
     def _record_path(self, case: str) -> Path:
         return self.work / "cases" / f"{case}.json"

@@ -38,9 +38,7 @@ class CaseEnd:
 Part = CaseStart | Prepared | CaseEnd
 
 
-def stream(
-    task: Task, cases: Iterable[CaseFiles], prompter: Prompter, pipeline: PseudolabelPipeline
-) -> Iterator[Part]:
+def stream(task: Task, cases: Iterable[CaseFiles], prompter: Prompter, pipeline: PseudolabelPipeline) -> Iterator[Part]:
     """Reads the cases and makes their slices ready for the encoder; meant to run in a thread of its own.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -19,7 +19,7 @@ class _End:
         self.error = error
 
 
-def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+def ahead(items: Iterable[T], depth: int) -> Generator[T]:
     """Iterates in a thread of its own, at most `depth` items ahead of whoever asks for them.
 
     Order is kept. An error in the thread is raised here, in its turn. Leaving early (`close`, an error, Ctrl-C) stops

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.slices import Slice
-from benchmark.prompts import CasePrompter, Effort, ObjectPrompt, Prompt, next_click
-from benchmark.prompts.points import add_click
+from benchmark.prompts import NEGATIVE, POSITIVE, CasePrompter, Click, Effort, ObjectPrompt, Prompt, next_click
 from benchmark.stages.base import Labels, Outcome, PhaseClock, Unit, require_finite
 from benchmark.stages.batches import batches, fastest
 from benchmark.stages.overlay import Overlay
@@ -26,10 +25,11 @@ def units(chosen: Iterable[Slice], prompter: CasePrompter) -> Iterator[Unit]:
         chosen: slices of one case.
         prompter: of that case.
     """
+    corrections = {strategy.name: strategy.corrections for strategy in prompter.prompter.strategies}
     for piece in chosen:
         prompts = prompter.on(piece)
         if prompts:
-            yield Unit((piece,), prompts, prompter.corrections)
+            yield Unit((piece,), prompts, corrections)
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,16 @@ class _Masks:
 
     logits: NDArray[np.float32]
     low_res: NDArray[np.float32]
+
+
+def with_click(prompt: Prompt, click: Click) -> Prompt:
+    """The prompt with one click more, before its box if it has one, as SAM's prompt encoder orders them."""
+    at = int(np.count_nonzero(np.isin(prompt.labels, (NEGATIVE, POSITIVE))))
+    return Prompt(
+        np.insert(prompt.coords, at, (click.x, click.y), axis=0),
+        np.insert(prompt.labels, at, click.label),
+        prompt.effort + Effort(clicks=1),
+    )
 
 
 class PseudolabelPipeline:
@@ -142,13 +152,17 @@ class PseudolabelPipeline:
         for index in wrong:
             click = clicks[index]
             assert click is not None  # noqa: S101 - `wrong` holds those alone
-            prompts[index] = add_click(prompts[index], click)
+            prompts[index] = with_click(prompts[index], click)
         better = self._decode([prompts[index] for index in wrong], slice_, clock, masks.low_res[wrong])
         masks.logits[wrong], masks.low_res[wrong] = better.logits, better.low_res
         return True
 
     def _decode(
-        self, prompts: Sequence[Prompt], slice_: _Embedded, clock: PhaseClock, low_res: NDArray[np.float32] | None = None
+        self,
+        prompts: Sequence[Prompt],
+        slice_: _Embedded,
+        clock: PhaseClock,
+        low_res: NDArray[np.float32] | None = None,
     ) -> _Masks:
         with clock("preprocess"):
             inputs = decoder_inputs(prompts, slice_.shape, slice_.embeddings, self.sam, low_res)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from benchmark.data.msd import open_task
 from benchmark.errors import InputError
 from benchmark.samples import MIN_PIXELS, phantom_samples, task_samples
-from benchmark.stages.pseudolabel import resized
+from benchmark.stages.sam_input import resized
 from exporters.parity import Prompts, Sample
 from exporters.sam import SAM_MODELS, SamModel
 from tests.benchmark.conftest import MakeTask

@@ -216,7 +216,7 @@ def test_the_decoders_masks_of_a_real_slice_stay_what_they_were(
     half_decoder: Path, decoder_folder: Path, litemedsam: LoadedSam, abdomen_slice: Any, embedding: np.ndarray
 ) -> None:
     from benchmark.prompts import tight_box
-    from benchmark.stages.pseudolabel import SamInput, decoder_inputs
+    from benchmark.stages.sam_input import SamInput, decoder_inputs
 
     masks = [abdomen_slice.label == value for value in np.unique(abdomen_slice.label) if value]
     boxes = [tight_box(mask) for mask in masks if np.count_nonzero(mask) >= 20]

@@ -13,7 +13,7 @@ import torch
 
 from benchmark.data.slices import Slice
 from benchmark.samples import MIN_PIXELS
-from benchmark.stages.pseudolabel import SamInput, decoder_inputs, preprocess
+from benchmark.stages.sam_input import SamInput, decoder_inputs, preprocess
 from exporters.sam import SAM_MODELS, LoadedSam, load_sam
 from tests.exporters.test_sam import NAMES
 
