@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from benchmark.results import CaseDice, Cell
@@ -12,6 +13,8 @@ from reports.text import REFERENCE, condition, dice, difference
 from reports.view import View
 
 MEAN = "all labels"
+# More rows than this: a terminal shows the mean of all labels alone, the other formats fold the table.
+MANY_ROWS = 40
 
 
 def labels_of(cells: Sequence[Cell]) -> tuple[str, ...]:
@@ -26,8 +29,28 @@ def numbers(entries: Sequence[CaseDice], label: str) -> list[float]:
 
 def dice_table(view: View) -> Table:
     """Dice per label, a column per variant: the mean over cases and its range."""
+    return _dice_table(view, view.results.cells)
+
+
+def dice_in_short(view: View, shown: Iterable[tuple[str, str]]) -> Table:
+    """Dice per label for a terminal: without the pseudo labels that `shown`, tasks and models, says stand elsewhere."""
+    elsewhere = set(shown)
+    cells = (c for c in view.results.cells if c.stage != "pseudolabel" or (c.task, c.model) not in elsewhere)
+    table = _dice_table(view, cells)
+    if len(table.rows) <= MANY_ROWS:
+        return table
+    label = next(index for index, column in enumerate(table.columns) if column.title == "label")
+    labels: dict[tuple[Value, ...], set[str]] = {}
+    for row in table.rows:
+        labels.setdefault(row[:label], set()).add(row[label].text)
+    # A task of one label has no mean beside it.
+    rows = (row for row in table.rows if row[label].text == MEAN or len(labels[row[:label]]) == 1)
+    return replace(table, title="Dice, mean of all labels", rows=tuple(rows))
+
+
+def _dice_table(view: View, cells_shown: Iterable[Cell]) -> Table:
     rows = []
-    for where, cells in view.places(view.results.cells).items():
+    for where, cells in view.places(cells_shown).items():
         labels = labels_of(cells)
         for label in labels:
             rows.append((*place(*where), Value(label), *(_label_dice(view, cells, v, label) for v in view.variants)))

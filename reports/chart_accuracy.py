@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from statistics import fmean
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -11,9 +12,11 @@ from benchmark.results import Cell
 from reports import text
 from reports.accuracy import labels_of, numbers
 from reports.looks import (
+    BACKEND_COLOURS,
     GROUPED,
     OTHER_COLOURS,
     TWO_LINES,
+    Chart,
     Figure,
     Rows,
     Width,
@@ -23,62 +26,103 @@ from reports.looks import (
 )
 from reports.view import View
 
+# With more lines than this a chart outgrows the screen, and there are more prompts than colours.
+MANY_LINES = 36
+
 
 def dice(view: View, stage: str, width: Width) -> Figure | None:
-    """Dice per label: the mean over cases and its range, one row per prompt."""
-    rows: Rows = [row for cell in view.cells(stage) for row in _dice_rows(view, cell)]
+    """Dice per label, one line per prompt: the mean over cases and its range; of many, the mean of all labels."""
+    cells = view.cells(stage)
+    rows: Rows = [row for cell in cells for row in _label_rows(view, cell)]
     if not rows:
         return None
+    by = "prompt" if stage == "pseudolabel" else "training labels"
+    lines = {(row["what"], row["condition"]) for row in rows}
+    if len(lines) > MANY_LINES:
+        means = [row for cell in cells if (row := _mean_row(view, cell))]
+        shown = f"Mean Dice of all labels in {stage} by {by} and backend, with the range of the labels, as in the table"
+        chart = _means(means, width)
+    else:
+        shown = f"Dice of each label in {stage} by {by} and backend, as in the table"
+        chart = _per_label(rows, width)
+    return Figure(f"dice-{stage}", "dice", f"Dice of {stage}", shown, chart)
+
+
+def _per_label(rows: Rows, width: Width) -> Chart:
     conditions = list(dict.fromkeys(row["condition"] for row in rows))
-    variants = list(dict.fromkeys(row["backend"] for row in rows))
-    # Backends mostly agree, so that one symbol must be seen through the other.
-    shapes = [("circle", "cross", "diamond", "square", "triangle-up")[index % 5] for index in range(len(variants))]
-    floor = min(row["low"] for row in rows)
-    domain = alt.Scale(domain=[max(0.0, float(np.floor(floor * 10 - 0.5)) / 10), 1.0], nice=False)
     places = len({row["what"] for row in rows})
-    tooltip = [alt.Tooltip(f"{name}:N") for name in ("backend", "condition", "mean", "range", "cases")]
+    colour = alt.Color("condition:N", scale=colours(conditions, OTHER_COLOURS))
     base = alt.Chart(data(rows)).encode(
         y=alt.Y("what:N", sort=None, axis=TWO_LINES, scale=GROUPED),
         yOffset=alt.YOffset("condition:N", sort=conditions),
-        color=alt.Color("condition:N", scale=colours(conditions, OTHER_COLOURS)),
-        tooltip=tooltip,
+        color=colour,
+        tooltip=_tooltip("range", "cases"),
     )
-    x = alt.X("dice:Q", scale=domain, axis=alt.Axis(title="Dice, mean and range over cases", tickCount=5))
-    marks = base.mark_point(size=110, strokeWidth=2, opacity=1, filled=False).encode(
-        x=x,
+    # Backends mostly agree, so that one symbol must be seen through the other.
+    chart = _marks(base, rows, "Dice, mean and range over cases", filled=False)
+    return finish(chart, width, places * (24 * len(conditions) + 18))
+
+
+def _means(rows: Rows, width: Width) -> Chart:
+    backends = list(dict.fromkeys(row["backend"] for row in rows))
+    lines = len({row["what"] for row in rows})
+    base = alt.Chart(data(rows)).encode(
+        y=alt.Y("what:N", sort=None, axis=TWO_LINES, scale=GROUPED),
+        yOffset=alt.YOffset("backend:N", sort=backends),
+        color=alt.Color("backend:N", scale=colours(backends, BACKEND_COLOURS), legend=alt.Legend(orient="bottom")),
+        tooltip=_tooltip("range", "labels"),
+    )
+    chart = _marks(base, rows, "Dice, mean of all labels and range of the labels", filled=True)
+    return finish(chart, width, lines * (14 * len(backends) + 12))
+
+
+def _tooltip(*more: str) -> list[alt.Tooltip]:
+    return [alt.Tooltip(f"{name}:N") for name in ("backend", "condition", "mean", *more)]
+
+
+def _marks(base: alt.Chart, rows: Rows, title: str, *, filled: bool) -> Chart:
+    """A point for each row and a line over its range; the shape tells the backend."""
+    backends = list(dict.fromkeys(row["backend"] for row in rows))
+    shapes = [("circle", "cross", "diamond", "square", "triangle-up")[index % 5] for index in range(len(backends))]
+    floor = min(row["low"] for row in rows)
+    domain = alt.Scale(domain=[max(0.0, float(np.floor(floor * 10 - 0.5)) / 10), 1.0], nice=False)
+    marks = base.mark_point(size=60 if filled else 110, strokeWidth=2, opacity=1, filled=filled).encode(
+        x=alt.X("dice:Q", scale=domain, axis=alt.Axis(title=title, tickCount=5)),
         shape=alt.Shape(
-            "backend:N", scale=alt.Scale(domain=variants, range=shapes), legend=alt.Legend(orient="bottom")
+            "backend:N", scale=alt.Scale(domain=backends, range=shapes), legend=alt.Legend(orient="bottom")
         ),
     )
     ranges = base.mark_rule(strokeWidth=2, opacity=0.6).encode(x=alt.X("low:Q", scale=domain), x2="high:Q")
-    return Figure(
-        f"dice-{stage}",
-        "dice",
-        f"Dice of {stage}",
-        f"Dice of each label in {stage} by {'prompt' if stage == 'pseudolabel' else 'training labels'} and backend,"
-        " as in the table",
-        finish(alt.layer(ranges, marks), width, places * (24 * len(conditions) + 18)),
-    )
+    return alt.layer(ranges, marks)
 
 
-def _dice_rows(view: View, cell: Cell) -> Rows:
+def _label_rows(view: View, cell: Cell) -> Rows:
     rows: Rows = []
+    where = view.where(cell)
     for label in labels_of([cell]):
         if values := numbers(cell.dice_per_case, label):
-            rows.append(
-                {
-                    "what": f"{label}\n{view.label(cell).partition(chr(10))[2]}",
-                    "condition": text.condition(cell.stage, cell.prompt),
-                    "backend": view.variant(cell) + ("" if cell.status == "ok" else f" ({cell.status})"),
-                    "dice": fmean(values),
-                    "low": min(values),
-                    "high": max(values),
-                    "mean": text.dice(fmean(values)),
-                    "range": f"{text.dice(min(values))} to {text.dice(max(values))}",
-                    "cases": len(values),
-                }
-            )
+            named = {"what": f"{label}\n{where}" if where else label, "cases": len(values)}
+            rows.append(_row(view, cell, fmean(values), values) | named)
     return rows
+
+
+def _mean_row(view: View, cell: Cell) -> dict[str, Any] | None:
+    means = [fmean(values) for label in labels_of([cell]) if (values := numbers(cell.dice_per_case, label))]
+    if cell.dice is None or not means:
+        return None
+    return _row(view, cell, cell.dice, means) | {"what": view.label(cell), "labels": len(means)}
+
+
+def _row(view: View, cell: Cell, mean: float, values: list[float]) -> dict[str, Any]:
+    return {
+        "condition": text.condition(cell.stage, cell.prompt),
+        "backend": view.variant(cell) + ("" if cell.status == "ok" else f" ({cell.status})"),
+        "dice": mean,
+        "low": min(values),
+        "high": max(values),
+        "mean": text.dice(mean),
+        "range": f"{text.dice(min(values))} to {text.dice(max(values))}",
+    }
 
 
 def loss(view: View, width: Width) -> Figure | None:

@@ -56,7 +56,7 @@ def speedup(view: View, width: Width) -> Figure | None:
         "verdict",
         "Speedup with its 95 % interval",
         "Speedup of each comparison with its 95 % interval beside a line at 1×, as in the table",
-        finish(_speedup_layers(rows), width, max(54, 12 + 15 * lines) * len(rows)),
+        finish(_speedup_layers(rows), width, max(40, 24 + 15 * lines) * len(rows)),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 
 from reports.chart_accuracy import dice, loss
+from reports.chart_effort import effort
 from reports.chart_speed import latency, phases, speedup
 from reports.looks import Figure, Width
 from reports.view import View
@@ -23,8 +24,10 @@ def vega_lite_version() -> str:
 def figures(view: View, width: Width = "container") -> tuple[Figure, ...]:
     """Every chart that the run has data for."""
     found = [speedup(view, width)]
-    for make in (latency, phases, dice):
+    for make in (latency, phases):
         found += [make(view, stage, width) for stage in view.stages]
+    found += effort(view, width)
+    found += [dice(view, stage, width) for stage in view.stages]
     found.append(loss(view, width))
     return tuple(figure for figure in found if figure)
 

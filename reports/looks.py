@@ -28,13 +28,14 @@ GROUPED = alt.Scale(paddingInner=0.25, paddingOuter=0.1)
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with the place it belongs to, and what it shows in words."""
+    """A chart with the place it belongs to, and what it shows in words; a wide one has a line of its own."""
 
     key: str
     section: Literal["verdict", "latency", "phases", "dice", "trainings"]
     title: str
     alt: str
     chart: Chart
+    wide: bool = False
 
 
 def data(rows: Rows) -> alt.InlineData:

@@ -44,7 +44,9 @@ def render(summary: Summary, drawn: tuple[Figure, ...]) -> str:
     blocks += _section("Verdict", summary.verdicts, charts=charts("verdict"))
     blocks += _section("Latency", summary.latency, charts=charts("latency"))
     blocks += _section("Where the time goes", *summary.phases, charts=charts("phases"))
-    blocks += _section("Dice", summary.dice, summary.supervision, charts=charts("dice"))
+    dice = [] if summary.folds_dice else [summary.dice]
+    blocks += _section("Dice", *summary.prompts, *dice, summary.supervision, charts=charts("dice"))
+    blocks += _folded("Dice per label and backend", [_table(summary.dice)]) if summary.folds_dice else []
     blocks += _folded("Dice per case", [_table(summary.dice_cases)])
     blocks += _section("What ran", summary.attestation, summary.tasks, summary.trainings, charts=charts("trainings"))
     if summary.notes:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import yaml
 
 from benchmark.results import Results
-from reports import accuracy, provenance, speed
+from reports import accuracy, effort, provenance, speed
+from reports.lineup import lineups
 from reports.table import Table
 from reports.text import count, duration, moment
 from reports.verdict import Verdict, judge
@@ -25,7 +26,9 @@ class Summary:
     verdicts: Table
     latency: Table
     phases: tuple[Table, ...]
+    prompts: tuple[Table, ...]
     dice: Table
+    dice_in_short: Table
     dice_cases: Table
     supervision: Table | None
     attestation: Table
@@ -36,6 +39,11 @@ class Summary:
     notes: tuple[str, ...]
     spec: str
     command: str
+
+    @property
+    def folds_dice(self) -> bool:
+        """Whether the table of Dice per label is long, and the one by prompt strategy says what matters."""
+        return bool(self.prompts) and len(self.dice.rows) > accuracy.MANY_ROWS
 
 
 def summarize(results: Results) -> Summary:
@@ -57,7 +65,9 @@ def summarize(results: Results) -> Summary:
         verdicts=speed.verdict_table(view),
         latency=speed.latency_table(view),
         phases=speed.phase_tables(view),
+        prompts=effort.prompt_tables(view),
         dice=accuracy.dice_table(view),
+        dice_in_short=accuracy.dice_in_short(view, ((one.task, one.model) for one in lineups(view))),
         dice_cases=accuracy.case_table(view),
         supervision=accuracy.supervision_table(view),
         attestation=provenance.attestation_table(view),

@@ -52,13 +52,14 @@ class Table:
 
     def fitting(self, width: int) -> Table:
         """The same table with the columns that a terminal of this width has room for."""
-        return self._with([index for index, column in enumerate(self.columns) if column.width <= width])
+        return self.only([index for index, column in enumerate(self.columns) if column.width <= width])
 
     def trimmed(self) -> Table:
         """The same table without columns that are empty in every row."""
-        return self._with([index for index in range(len(self.columns)) if any(row[index].text for row in self.rows)])
+        return self.only([index for index in range(len(self.columns)) if any(row[index].text for row in self.rows)])
 
-    def _with(self, shown: list[int]) -> Table:
+    def only(self, shown: list[int]) -> Table:
+        """The same table with these columns alone."""
         columns = tuple(self.columns[index] for index in shown)
         return replace(self, columns=columns, rows=tuple(tuple(row[index] for index in shown) for row in self.rows))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich import box
 from rich.console import Console, Group, JustifyMethod
 from rich.padding import Padding
@@ -17,6 +19,9 @@ STYLES: dict[Tone, str] = {"plain": "", "good": "green", "bad": "red", "doubt": 
 # A value up to this length stays in one line, and the keys have so much room; the later ones for narrow terminals.
 LEAST_WIDTHS = (24, 16, 12, 8, 5)
 
+# A space of padding and one of division.
+ROOM_OF_A_COLUMN = 2
+
 
 def print_report(results: Results, console: Console) -> None:
     """Prints what a person wants to know right after a run."""
@@ -24,9 +29,45 @@ def print_report(results: Results, console: Console) -> None:
     console.print(_verdict(summary))
     if summary.problems:
         console.print(_table(summary.problems, console))
-    for table in (summary.verdicts, summary.latency, summary.dice, summary.supervision):
-        for task, part in (table.by("task") if table else {}).items():
-            console.print(_table(part, console, task))
+    for table in (summary.verdicts, summary.latency):
+        _print_by_task(table, console)
+    for table in summary.prompts:
+        for part in _in_parts(table.fitting(console.width), console.width):
+            console.print(_table(part, console))
+        console.print(Padding(Text(table.about, style="dim"), (0, 0, 0, 1)))
+    _print_by_task(summary.dice_in_short, console)
+    _print_by_task(summary.supervision, console)
+
+
+def _print_by_task(table: Table | None, console: Console) -> None:
+    for task, part in (table.by("task") if table else {}).items():
+        console.print(_table(part, console, task))
+
+
+def _in_parts(table: Table, width: int) -> list[Table]:
+    """A table with more labels than there is room for as several of much the same width, each with the keys."""
+    keys = _key_count(table)
+    widths = [needed + ROOM_OF_A_COLUMN for needed in _widths(table, LEAST_WIDTHS[0])]
+    # A long key wraps rather than leave a table for each label.
+    most = width - min(_longest_key(table), width // 3) - ROOM_OF_A_COLUMN - 1
+    fewest = len(_split(widths, most))
+    # The narrowest room that needs no more parts leaves no label alone on the last one.
+    narrow = next((room for room in range(1, most) if len(_split(widths, room)) == fewest), most)
+    parts = [table.only([*range(keys), *(keys + index for index in part)]) for part in _split(widths, narrow)]
+    return [parts[0], *(replace(part, title=f"{part.title}, continued") for part in parts[1:])]
+
+
+def _split(widths: list[int], room: int) -> list[list[int]]:
+    """The indices of columns in order, as many together as the room allows, and one at least."""
+    parts: list[list[int]] = [[]]
+    left = room
+    for index, width in enumerate(widths):
+        if width > left and parts[-1]:
+            parts.append([])
+            left = room
+        left -= width
+        parts[-1].append(index)
+    return parts
 
 
 def _verdict(summary: Summary) -> Panel:
@@ -43,8 +84,8 @@ def _table(table: Table, console: Console, task: str = "") -> Group:
     for rank, least in [(rank, LEAST_WIDTHS[0]) for rank in ranks] + [(0, least) for least in LEAST_WIDTHS]:
         shown = table.fitting(rank)
         widths = _widths(shown, least)
-        # Each column has a space of padding and one of division; the first division stands before it.
-        left = console.width - sum(widths) - 2 * (len(widths) + 1) - 1
+        # The first division stands before the first column.
+        left = console.width - sum(widths) - ROOM_OF_A_COLUMN * (len(widths) + 1) - 1
         if left >= least:
             break
     notes = (Text(f"{mark}) {note}", style="dim") for mark, note in enumerate(shown.footnotes, 1))

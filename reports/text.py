@@ -87,6 +87,12 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def clicks(effort: float | None) -> str:
+    """An annotation effort, as in "1 click", "2 clicks" and "0.67 clicks"."""
+    shown = significant(effort, 2).removesuffix(".0")
+    return f"{shown} click" if shown == "1" else f"{shown} clicks"
+
+
 def duration(seconds: float) -> str:
     """A wall time that a person reads, as in 3 min 20 s."""
     whole = round(seconds)

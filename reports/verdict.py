@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmark.results import Comparison, TaskInfo
+from reports.effort import effort_sentences
 from reports.table import Tone
 from reports.text import ABSENT, condition, count, difference, interval, join, lane_name, sentence, speedup
 from reports.view import STAGES, Outcome, View, lacks_dice
@@ -35,7 +36,7 @@ def judge(view: View) -> Verdict:
     trouble = _trouble(view)
     return Verdict(
         headline=sentences[0],
-        more=tuple(sentences[1:] + trouble),
+        more=(*sentences[1:], *effort_sentences(view), *trouble),
         caveats=tuple(_caveats(view)),
         tone=_tone(outcomes),
     )
@@ -116,7 +117,7 @@ def _range(members: list[Comparison]) -> str:
     """A speedup with its interval, or the smallest and the largest."""
     ordered = sorted(members, key=lambda comparison: comparison.speedup or 0)
     ends = [ordered[0]] if len(ordered) == 1 else [ordered[0], ordered[-1]]
-    return " to ".join(_with_interval(comparison) for comparison in ends)
+    return " to ".join(dict.fromkeys(_with_interval(comparison) for comparison in ends))
 
 
 def _with_interval(comparison: Comparison) -> str:

@@ -51,6 +51,11 @@ class View:
         return len({(cell.stage, cell.model) for cell in self.results.cells}) > len(self.stages)
 
     @cached_property
+    def many_tasks(self) -> bool:
+        """Whether the task sets cells apart."""
+        return len({cell.task for cell in self.results.cells}) > 1
+
+    @cached_property
     def many_pairs(self) -> bool:
         """Whether several candidates or baselines are compared, in one precision or several."""
         return len({(c.candidate, c.precision, c.baseline) for c in self.results.comparisons}) > 1
@@ -149,9 +154,13 @@ class View:
         return comparison.reason or (f"no cell of {' and '.join(missing)}" if missing else "no reason recorded")
 
     def label(self, cell: Cell | Comparison, *, stage: bool = False) -> str:
-        """Two short lines that name a cell on a chart's axis."""
+        """One or two short lines that name a cell on a chart's axis; the second says where, if it must be said."""
         first: list[str] = [cell.stage] if stage else []
         if cell.prompt is not None:
             first.append(condition(cell.stage, cell.prompt))
-        second = [cell.task, cell.model] if self.many_models else [cell.task]
-        return f"{', '.join(first) or ABSENT}\n{', '.join(second)}"
+        where = self.where(cell)
+        return (", ".join(first) or ABSENT) + (f"\n{where}" if where else "")
+
+    def where(self, cell: Cell | Comparison) -> str:
+        """A cell's task and model, as far as the run has several."""
+        return ", ".join([cell.task] * self.many_tasks + [cell.model] * self.many_models)

@@ -1,4 +1,4 @@
-"""One synthetic run for all tests of reports, which only read it."""
+"""Two synthetic runs for all tests of reports, which only read them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from benchmark.results import Results
 from tests.reports.report_factory import build
+from tests.reports.strategy_factory import build_wide
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +19,13 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def results(run_dir: Path) -> Results:
     return build(run_dir)
+
+
+@pytest.fixture(scope="session")
+def wide_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("wide")
+
+
+@pytest.fixture(scope="session")
+def wide(wide_dir: Path) -> Results:
+    return build_wide(wide_dir)

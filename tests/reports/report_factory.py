@@ -24,8 +24,19 @@ from benchmark.results import (
 from exporters.manifest import RANDOM_WEIGHTS
 
 SPLEEN, HOSTILE = "Task09_Spleen", "<script>alert('x')</script> | Task07"
-LABELS = {SPLEEN: {1: "spleen"}, HOSTILE: {1: "pancreas", 2: "tumour|cancer"}}
-CASES = {SPLEEN: ["spleen_2"], HOSTILE: [f"pancreas_{n}" for n in range(1, 7)]}
+ABDOMEN = "Task20_Abdomen"
+ORGANS = ("spleen", "right kidney", "left kidney", "gallbladder", "liver", "stomach", "aorta", "pancreas")
+LABELS = {
+    SPLEEN: {1: "spleen"},
+    HOSTILE: {1: "pancreas", 2: "tumour|cancer"},
+    ABDOMEN: dict(enumerate(ORGANS, 1)),
+}
+CASES = {
+    SPLEEN: ["spleen_2"],
+    HOSTILE: [f"pancreas_{n}" for n in range(1, 7)],
+    ABDOMEN: [f"abdomen_{n:02}" for n in (3, 8, 11, 17, 24, 30)],
+}
+BASE = {"box": 0.93, "point": 0.71, "reference": 0.95}
 PHASES = {
     "pseudolabel": {"preprocess": 6.0, "encode": 700.0, "decode": 60.0, "postprocess": 4.0},
     "segment": {"preprocess": 2.0, "infer": 14.0, "postprocess": 1.0},
@@ -68,7 +79,7 @@ def cell(stage: str, task: str, prompt: str, backend: str, **changes: object) ->
     rng = np.random.default_rng(len(stage + task + prompt + backend))
     factor = 0.43 if backend == "onnxruntime" else 1.0
     phases = {name: ms * (factor if name in MODEL_PHASES else 1) for name, ms in PHASES[stage].items()}
-    base = {"box": 0.93, "point": 0.71, "reference": 0.95}[prompt]
+    base = BASE.get(prompt, 0.8)
     entries = [
         CaseDice(case=case, label=label, dice=base - 0.012 * i - 0.2 * (number - 1))
         for i, case in enumerate(CASES[task])

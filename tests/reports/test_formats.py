@@ -13,11 +13,15 @@ from PIL import Image
 from rich.console import Console
 
 from benchmark.results import Results
+from reports.charts import figures
 from reports.html import embedded_json, write_html
+from reports.html import render as html_of
 from reports.markdown import escape, write_markdown
+from reports.markdown import render as markdown_of
 from reports.summary import summarize
 from reports.terminal import print_report
-from tests.reports.report_factory import HOSTILE
+from reports.view import View
+from tests.reports.report_factory import HOSTILE, ORGANS
 
 
 class Page(HTMLParser):
@@ -168,3 +172,51 @@ def test_a_name_with_console_markup_is_printed_as_it_is(results: Results) -> Non
     stream = io.StringIO()
     print_report(results.model_copy(update={"name": "[red]x[/red]"}), Console(file=stream, width=100))
     assert "[red]x[/red]" in stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_dozen_strategies_of_eight_labels_fit_a_terminal_without_a_row_per_label(wide: Results, width: int) -> None:
+    stream = io.StringIO()
+    print_report(wide, Console(file=stream, width=width))
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    # The table goes on where its labels have no room: none is left out.
+    shown = "\n".join(lines)
+    assert shown.count("Dice by prompt strategy") == 2
+    headings = shown[shown.index("Dice by prompt strategy") :].split()
+    assert all(word in headings for organ in ORGANS for word in organ.split())
+    assert "a box counts as two" in " ".join(shown.split())
+    assert "A box (2 clicks per object and slice) reaches Dice 0.875" in " ".join(shown.replace("│", " ").split())
+    assert not [line for line in lines if line.startswith(" pseudolabel") and "pancreas" in line]
+    assert len(lines) < 200
+
+
+def test_a_narrow_terminal_and_a_long_strategy_do_not_break_the_report(wide: Results) -> None:
+    cells = [
+        one.model_copy(update={"prompt": f"{one.prompt}-of-a-name-that-nobody-would-type-twice"}) for one in wide.cells
+    ]
+    stream = io.StringIO()
+    for width in (16, 40, 80):
+        print_report(wide.model_copy(update={"cells": cells}), Console(file=stream, width=width))
+    shown = stream.getvalue()
+    assert shown[shown.rindex("twelve ways to prompt") :].count("Dice by prompt strategy") <= 3
+
+
+def test_effort_is_in_every_format_and_the_long_table_is_folded(wide: Results, wide_dir: Path) -> None:
+    page = html_of(wide, wide_dir)
+    text = markdown_of(summarize(wide), figures(View(wide), 640))
+    assert '<table id="prompts">' in page and 'id="chart-effort"' in page
+    assert "### Dice by prompt strategy" in text and "(report-charts/effort.png)" in text
+    for shown in (page, text):
+        assert "A box (2 clicks per object and slice) reaches Dice 0.875" in shown
+        assert "<summary>Dice per label and backend</summary>" in shown
+        assert "★ 0.883" in shown
+
+
+def test_a_terminal_shows_the_means_of_a_long_table_and_keeps_tasks_of_one_label(results: Results) -> None:
+    cells = [
+        one.model_copy(update={"prompt": f"{one.prompt}{n}"}) for n in range(4) for one in results.cells if one.dice
+    ]
+    table = summarize(results.model_copy(update={"cells": cells, "comparisons": []})).dice_in_short
+    assert table.title == "Dice, mean of all labels"
+    assert {row[4].text for row in table.rows} == {"spleen", "all labels"}

@@ -1,0 +1,89 @@
+"""Charts show the numbers of the run, tell things apart by shape or word, and stay of a size one can look at."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from benchmark.results import Results
+from reports.chart_effort import effort, side_by_side
+from reports.charts import figures, png, specification
+from reports.view import View
+from tests.reports.report_factory import ABDOMEN, without_dice
+from tests.reports.strategy_factory import STRATEGIES, strategy_cell
+
+
+def rows(spec: dict[str, Any], layer: int) -> list[dict[str, Any]]:
+    """The data of a layer, which may be that of the whole chart."""
+    source = spec["layer"][layer].get("data") or spec["data"]
+    return list(spec["datasets"][source["name"]] if "name" in source else source["values"])
+
+
+def test_the_effort_chart_has_a_named_point_for_each_strategy_and_a_faint_one_for_each_label(wide: Results) -> None:
+    (figure,) = effort(View(wide), 640)
+    spec = specification(figure)
+    _, labels, _, strategies, names = spec["layer"]
+    assert {row["strategy"] for row in rows(spec, 3)} == set(STRATEGIES)
+    assert len(rows(spec, 1)) == 12 * 8
+    assert names["encoding"]["text"]["field"] == "strategy"
+    assert labels["mark"]["size"] < strategies["mark"]["size"] and labels["mark"]["opacity"] < 0.5
+
+
+def test_the_effort_chart_is_a_picture_for_markdown_too(wide: Results) -> None:
+    (figure,) = effort(View(wide), 640)
+    with Image.open(io.BytesIO(png(figure))) as image:
+        assert image.format == "PNG" and image.width > 640
+
+
+def test_the_kind_of_a_strategy_has_a_shape_and_not_a_colour_alone(wide: Results) -> None:
+    (figure,) = effort(View(wide), 640)
+    marks = specification(figure)["layer"][3]["encoding"]
+    assert marks["shape"]["field"] == marks["color"]["field"] == "kind"
+    assert len(set(marks["shape"]["scale"]["range"])) == 4
+    titles = {one["title"] for one in marks["tooltip"]}
+    assert titles == {"strategy", "label", "Dice", "effort", "clicks", "boxes"}
+
+
+def test_the_dashed_line_is_the_best_dice_for_an_effort_or_less(results: Results) -> None:
+    cells = [
+        strategy_cell("point", (1.0, 0.0), {"liver": 0.4}),
+        strategy_cell("box", (0.0, 1.0), {"liver": 0.9}),
+        strategy_cell("points5", (5.0, 0.0), {"liver": 0.5}),
+    ]
+    (figure,) = effort(View(results.model_copy(update={"cells": cells, "comparisons": []})), 640)
+    steps = [(row["place"], row["dice"]) for row in rows(specification(figure), 0)]
+    assert steps == [(1.0, 0.4), (2.0, 0.9), (5.0, 0.9), (5.4, 0.9)]
+
+
+def test_equal_efforts_stand_side_by_side_around_their_value() -> None:
+    assert side_by_side([0.5, 2.0, 2.0, 2.0, 3.0], 0.1) == pytest.approx([0.5, 1.9, 2.0, 2.1, 3.0])
+    assert side_by_side([1.0, 2.0], 0.1) == [1.0, 2.0]
+
+
+def test_without_dice_or_effort_there_is_no_effort_chart(wide: Results, results: Results) -> None:
+    assert effort(View(results), 640) == ()
+    assert effort(View(wide.model_copy(update={"cells": without_dice(wide.cells)})), 640) == ()
+
+
+def test_no_chart_of_a_wide_run_outgrows_a_screen_or_two(wide: Results) -> None:
+    drawn = {figure.key: specification(figure) for figure in figures(View(wide), 640)}
+    assert {"speedup", "effort", "dice-pseudolabel", "dice-segment"} <= set(drawn)
+    assert all(spec["height"] <= 1000 for spec in drawn.values())
+
+
+def test_many_prompts_have_a_line_each_by_name_because_colours_run_out(wide: Results, results: Results) -> None:
+    drawn = {figure.key: specification(figure) for figure in figures(View(wide), 640)}
+    shown = rows(drawn["dice-pseudolabel"], 1)
+    assert len(shown) == 12 * 2 and {row["what"] for row in shown} == set(STRATEGIES)
+    marks = drawn["dice-pseudolabel"]["layer"][1]
+    assert marks["encoding"]["shape"]["field"] == "backend"
+    few = {figure.key: specification(figure) for figure in figures(View(results), 640)}
+    assert few["dice-pseudolabel"]["layer"][1]["encoding"]["color"]["field"] == "condition"
+
+
+def test_a_task_that_goes_without_saying_is_not_repeated_on_every_line(wide: Results, results: Results) -> None:
+    assert not any(ABDOMEN in View(wide).label(cell) for cell in wide.cells)
+    assert all(cell.task in View(results).label(cell) for cell in results.cells)
