@@ -15,7 +15,8 @@ from benchmark.data.phantom import PhantomSpec, write_phantom
 from benchmark.data.slices import Slice, slices
 from benchmark.data.volume import load_volume
 from benchmark.errors import InputError
-from benchmark.prompts import NEGATIVE, PADDING, Mask, Prompt, deepest_point, tight_box
+from benchmark.prompts import NEGATIVE, Mask, Prompt, deepest_point, join, tight_box
+from benchmark.prompts.points import clicks
 from benchmark.stages.sam_input import SamInput, decoder_inputs, preprocess
 from exporters.parity import Prompts, Sample
 from exporters.sam import SamModel
@@ -77,26 +78,20 @@ def _sample(name: str, piece: Slice, masks: Sequence[Mask], model: SamModel) -> 
         return Prompts(np.asarray(coords), np.asarray(labels), frozenset(needs), refines, truth)
 
     boxes, points = [tight_box(mask) for mask in masks], [deepest_point(mask) for mask in masks]
-    bare = [Prompt(point.coords[:1], point.labels[:1]) for point in points]
     outside = [_negative(mask) for mask in masks]
     kinds = {
         "point": prompts(points, {"point"}),
-        "points": prompts([_join(*pair) for pair in zip(bare, outside, strict=True)], {"point"}),
+        "points": prompts([join(*pair) for pair in zip(points, outside, strict=True)], {"point"}),
         "box": prompts(boxes, {"box"}),
-        "box+point": prompts([_join(*pair) for pair in zip(bare, boxes, strict=True)], {"box", "point"}),
+        "box+point": prompts([join(*pair) for pair in zip(points, boxes, strict=True)], {"box", "point"}),
         "box+mask": prompts(boxes, {"box", "mask"}, refines="box"),
     }
     return Sample(name, preprocess(piece.image, sam), (shape[0], shape[1]), kinds)
 
 
-def _join(first: Prompt, second: Prompt) -> Prompt:
-    return Prompt(np.concatenate([first.coords, second.coords]), np.concatenate([first.labels, second.labels]))
-
-
 def _negative(mask: Mask) -> Prompt:
-    """A click just outside the object, about 3 voxels from it, and the padding that a prompt without a box has."""
+    """A click just outside the object, about 3 voxels from it."""
     distance: NDArray[np.float64] = ndimage.distance_transform_edt(~mask)
     distance[mask] = np.inf
     row, column = np.unravel_index(int(np.argmin(np.abs(distance - 3))), mask.shape)
-    coords = np.array([[column + 0.5, row + 0.5], [0, 0]], dtype=np.float32)
-    return Prompt(coords, np.array([NEGATIVE, PADDING], dtype=np.float32))
+    return clicks([(int(row), int(column))], NEGATIVE)

@@ -70,9 +70,14 @@ def label_slice(
 
 
 def set_image(predictor: SamPredictor, image: np.ndarray) -> None:
-    """`SamPredictor.set_image` for grey levels that are not whole numbers: its own transform for tensors."""
-    tensor = torch.from_numpy(image)[None, None].expand(1, 3, -1, -1)
-    predictor.set_torch_image(predictor.transform.apply_image_torch(tensor), image.shape)
+    """`SamPredictor.set_image` for grey levels that are not whole numbers.
+
+    The resize is its own `apply_image_torch`, which takes the batch and the channels for height and width.
+    """
+    tensor = torch.from_numpy(image)[None, None]
+    size = predictor.transform.get_preprocess_shape(*image.shape, predictor.transform.target_length)
+    small = torch.nn.functional.interpolate(tensor, size, mode="bilinear", align_corners=False, antialias=True)
+    predictor.set_torch_image(small.expand(1, 3, -1, -1), image.shape)
 
 
 def turned_prompt(prompt: Prompt, shape: tuple[int, ...]) -> dict[str, Any]:
