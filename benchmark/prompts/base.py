@@ -113,8 +113,15 @@ class ObjectPrompt:
         value: the label's value.
         prompt: what SAM sees first.
         target: bool [H, W], what corrections aim at.
+        spared: bool [H, W], what is left of the same label: a mask that reaches there is not corrected, since that is
+            no error of the label. None where the target is all of it.
     """
 
     value: int
     prompt: Prompt
     target: Mask
+    spared: Mask | None = None
+
+    def counted(self, predicted: Mask) -> Mask:
+        """What of a predicted mask counts when it is corrected."""
+        return predicted if self.spared is None else predicted & ~self.spared

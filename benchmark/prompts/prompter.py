@@ -139,7 +139,10 @@ class CasePrompter:
         """The prompts of a strategy that looks at one slice alone."""
         return tuple(
             ObjectPrompt(
-                value, strategy.first(target, self._randomness(index, value, component, strategy)), target.mask
+                value,
+                strategy.first(target, self._randomness(index, value, component, strategy)),
+                target.mask,
+                None if self.prompter.per == "object" else target.label & ~target.mask,
             )
             for value, component, target in targets
         )

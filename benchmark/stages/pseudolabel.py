@@ -145,7 +145,8 @@ class PseudolabelPipeline:
 
         Finding the click is a person's work and not on the clock.
         """
-        clicks = [next_click(given.target, logits > 0) for given, logits in zip(batch, masks.logits, strict=True)]
+        predicted = zip(batch, masks.logits > 0, strict=True)
+        clicks = [next_click(given.target, given.counted(mask)) for given, mask in predicted]
         wrong = [index for index, click in enumerate(clicks) if click is not None]
         if not wrong:
             return False
