@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmark.lanes import module_source
 from benchmark.measure.environment import available_cores
 from exporters.base import export_artifact
-from exporters.sam import LoadedSam, load_sam
+from exporters.sam import load_sam
 from runners.base import Runner
 from runners.device import Device
 from runners.registry import BACKENDS, make_runner
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds: int = parser.parse_args().rounds
-    sam: LoadedSam = load_sam("litemedsam")
+    sam = load_sam("litemedsam")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         export_artifact(Path(folder) / "artifact", "litemedsam", sam.weights, (sam.decoder,), sam.settings)
         source = module_source(sam.decoder, Path(folder) / "artifact")
