@@ -35,7 +35,8 @@ def faster_decoder(decoder: SamDecoder) -> SamDecoder:
     if not _is_official(decoder.mask_decoder):
         return decoder
     masks = next(name for name, tokens in MASK_TOKENS.items() if tokens == decoder.mask_tokens)
-    return GraphDecoder(decoder.prompt_encoder, decoder.mask_decoder, decoder.image_size, masks).eval()  # type: ignore[arg-type]
+    faster = GraphMaskDecoder(decoder.mask_decoder)
+    return GraphDecoder(decoder.prompt_encoder, faster, decoder.image_size, masks).eval()  # type: ignore[arg-type]
 
 
 def _is_official(mask_decoder: Any) -> bool:
@@ -55,7 +56,7 @@ def _doubles(layer: nn.ConvTranspose2d) -> bool:
 
 
 class GraphDecoder(SamDecoder):
-    """A `SamDecoder` whose transformer and upscaling are written as above."""
+    """A `SamDecoder` over a `GraphMaskDecoder`."""
 
     def _predict(
         self, embeddings: torch.Tensor, sparse: torch.Tensor, dense: torch.Tensor
@@ -66,37 +67,77 @@ class GraphDecoder(SamDecoder):
         tokens = torch.cat([output_tokens.unsqueeze(0).expand(prompts, -1, -1), sparse], dim=1)
         pixels = (embeddings + dense).flatten(2).transpose(1, 2)
         positions = self._grid_positions().flatten(2).transpose(1, 2)
-        tokens, pixels = _two_way(decoder.transformer, tokens, pixels, positions)
+        tokens, pixels = decoder.transformer(tokens, pixels, positions)
         first, last = self.mask_tokens[0], self.mask_tokens[-1]
         heads = decoder.output_hypernetworks_mlps
         weights = torch.stack([heads[token](tokens[:, 1 + token]) for token in self.mask_tokens], dim=1)
-        masks = _masks(decoder.output_upscaling, pixels, weights, side)
-        return masks, decoder.iou_prediction_head(tokens[:, 0])[:, first : last + 1]
+        logits = weights @ decoder.output_upscaling(pixels).transpose(1, 2)
+        return _in_rows(logits, side), decoder.iou_prediction_head(tokens[:, 0])[:, first : last + 1]
 
 
-def _two_way(
-    transformer: Any, points: torch.Tensor, pixels: torch.Tensor, positions: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """`TwoWayTransformer.forward`: tokens [P, T, C], pixels [P, h·w, C], positions [1, h·w, C]."""
-    tokens = points
-    for layer in transformer.layers:
-        if layer.skip_first_layer_pe:
-            tokens = layer.self_attn(q=tokens, k=tokens, v=tokens)
-        else:
-            placed = tokens + points
-            tokens = tokens + layer.self_attn(q=placed, k=placed, v=tokens)
-        tokens = layer.norm1(tokens)
-        placed_pixels = pixels + positions
-        tokens = layer.norm2(
-            tokens + _tokens_look(layer.cross_attn_token_to_image, tokens + points, placed_pixels, pixels)
-        )
-        tokens = layer.norm3(tokens + layer.mlp(tokens))
-        pixels = layer.norm4(
-            pixels + _pixels_look(layer.cross_attn_image_to_token, placed_pixels, tokens + points, tokens)
-        )
-    attention = transformer.final_attn_token_to_image
-    seen = _tokens_look(attention, tokens + points, pixels + positions, pixels)
-    return transformer.norm_final_attn(tokens + seen), pixels
+class GraphMaskDecoder(nn.Module):
+    """The parts of segment-anything's `MaskDecoder`, two of them rewritten.
+
+    They are modules and bear the names of what they replace, because the scopes of a graph's nodes come from modules,
+    and by its scope `exporters.half` knows what belongs to a network.
+
+    Args:
+        official: stays untouched; its parts are shared.
+    """
+
+    def __init__(self, official: Any) -> None:
+        super().__init__()
+        self.iou_token = official.iou_token
+        self.mask_tokens = official.mask_tokens
+        self.transformer = GraphTransformer(official.transformer)
+        self.output_upscaling = GraphUpscaling(*official.output_upscaling)
+        self.output_hypernetworks_mlps = official.output_hypernetworks_mlps
+        self.iou_prediction_head = official.iou_prediction_head
+
+
+class GraphTransformer(nn.Module):
+    """`TwoWayTransformer` with tokens and pixels both as [P, count, C]."""
+
+    def __init__(self, official: Any) -> None:
+        super().__init__()
+        self.layers = official.layers
+        self.final_attn_token_to_image = official.final_attn_token_to_image
+        self.norm_final_attn = official.norm_final_attn
+
+    def forward(
+        self, points: torch.Tensor, pixels: torch.Tensor, positions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens [P, T, C], pixels [P, h·w, C] and their positions [1, h·w, C] → both after they saw each other."""
+        tokens = points
+        layer: Any
+        for layer in self.layers:
+            if layer.skip_first_layer_pe:
+                tokens = layer.self_attn(q=tokens, k=tokens, v=tokens)
+            else:
+                placed = tokens + points
+                tokens = tokens + layer.self_attn(q=placed, k=placed, v=tokens)
+            tokens = layer.norm1(tokens)
+            placed_pixels = pixels + positions
+            seen = _tokens_look(layer.cross_attn_token_to_image, tokens + points, placed_pixels, pixels)
+            tokens = layer.norm2(tokens + seen)
+            tokens = layer.norm3(tokens + layer.mlp(tokens))
+            seen = _pixels_look(layer.cross_attn_image_to_token, placed_pixels, tokens + points, tokens)
+            pixels = layer.norm4(pixels + seen)
+        seen = _tokens_look(self.final_attn_token_to_image, tokens + points, pixels + positions, pixels)
+        return self.norm_final_attn(tokens + seen), pixels
+
+
+class GraphUpscaling(nn.Sequential):
+    """`output_upscaling` on pixels [P, h·w, C] → [P, 16 · h·w, C / 8], each pixel's sixteen together."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Doubles the grid twice."""
+        layers: Any = self
+        first, norm, gelu, second, last = layers
+        doubled = _double(pixels, first)
+        normed = functional.layer_norm(doubled, (doubled.shape[-1],), norm.weight, norm.bias, norm.eps)
+        fine: torch.Tensor = last(_double(gelu(normed), second))
+        return fine
 
 
 def _tokens_look(attention: Any, tokens: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -146,14 +187,9 @@ def _root_of_depth(attention: Any) -> float:
     return float((attention.internal_dim // attention.num_heads) ** 0.5)
 
 
-def _masks(upscaling: Any, pixels: torch.Tensor, weights: torch.Tensor, side: int) -> torch.Tensor:
-    """`output_upscaling` and its product with the hypernetworks' weights [P, M, C/8] → masks [P, M, 4h, 4w]."""
-    first, norm, gelu, second, last = upscaling
-    prompts, count = weights.shape[:2]
-    doubled = _double(pixels, first)
-    normed = functional.layer_norm(doubled, (doubled.shape[-1],), norm.weight, norm.bias, norm.eps)
-    fine = last(_double(gelu(normed), second))
-    logits = weights @ fine.transpose(1, 2)
+def _in_rows(logits: torch.Tensor, side: int) -> torch.Tensor:
+    """Masks of upscaled pixels [P, M, 16 · h·w] → [P, M, 4h, 4w]."""
+    prompts, count = logits.shape[:2]
     # Row, column, then which of the four new pixels at the first doubling and at the second.
     blocks = logits.view(prompts, count, side, side, 2, 2, 2, 2)
     masks: torch.Tensor = blocks.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(prompts, count, 4 * side, 4 * side)

@@ -61,11 +61,11 @@ class _Masks:
 
     Attributes:
         logits: float32 [P, H, W] on the slice as displayed.
-        low_res: float32 [P, 1, 4h, 4w], what a correction feeds back.
+        low_res: float32 [P, 1, 4h, 4w], what a correction feeds back; None where there are no corrections.
     """
 
     logits: NDArray[np.float32]
-    low_res: NDArray[np.float32]
+    low_res: NDArray[np.float32] | None
 
 
 def with_click(prompt: Prompt, click: Click) -> Prompt:
@@ -129,7 +129,7 @@ class PseudolabelPipeline:
         overlay, effort = Overlay(slice_.shape), Effort()
         for batch in batches(asked, self.prompts_per_call):
             prompts = [given.prompt for given in batch]
-            masks = self._decode(prompts, slice_, clock)
+            masks = self._decode(prompts, slice_, clock, corrections > 0)
             for _ in range(corrections):
                 if not self._correct(batch, prompts, masks, slice_, clock):
                     break
@@ -145,6 +145,8 @@ class PseudolabelPipeline:
 
         Finding the click is a person's work and not on the clock.
         """
+        if masks.low_res is None:
+            raise ValueError("what is corrected needs the logits that it starts from")
         predicted = zip(batch, masks.logits > 0, strict=True)
         clicks = [next_click(given.target, given.counted(mask)) for given, mask in predicted]
         wrong = [index for index, click in enumerate(clicks) if click is not None]
@@ -154,7 +156,7 @@ class PseudolabelPipeline:
             click = clicks[index]
             assert click is not None  # noqa: S101 - `wrong` holds those alone
             prompts[index] = with_click(prompts[index], click)
-        better = self._decode([prompts[index] for index in wrong], slice_, clock, masks.low_res[wrong])
+        better = self._decode([prompts[index] for index in wrong], slice_, clock, True, masks.low_res[wrong])
         masks.logits[wrong], masks.low_res[wrong] = better.logits, better.low_res
         return True
 
@@ -163,6 +165,7 @@ class PseudolabelPipeline:
         prompts: Sequence[Prompt],
         slice_: _Embedded,
         clock: PhaseClock,
+        corrected: bool,
         low_res: NDArray[np.float32] | None = None,
     ) -> _Masks:
         with clock("preprocess"):
@@ -170,14 +173,15 @@ class PseudolabelPipeline:
         with clock("decode"):
             outputs = self.decoder.run(inputs)
             name = MASKS_OF[self.sam.fit]
-            # Only what is needed leaves the device: low-resolution logits are for corrections alone.
+            # Only what is needed leaves the device: low-resolution logits are for corrections and stretched slices.
             answer = {name: outputs[name].numpy()}
             scores = outputs["iou_predictions"].numpy()
-        with clock("postprocess"):
             best = (np.arange(len(prompts)), scores.argmax(axis=1))
+            chosen = outputs["low_res_masks"].numpy()[best][:, None] if corrected else None
+        with clock("postprocess"):
             logits = masks_on_slice({name: answer[name][best][:, None]}, slice_.shape, self.sam.fit)[:, 0]
             require_finite(logits)
-        return _Masks(self._as_displayed(logits), outputs["low_res_masks"].numpy()[best][:, None])
+        return _Masks(self._as_displayed(logits), chosen)
 
     def _as_displayed(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         return logits[:, ::-1, ::-1] if self.sam.half_turn else logits

@@ -1,5 +1,7 @@
 """A SAM that answers a box with the box, in PyTorch and in hand-written ONNX: a whole run in seconds.
 
+Whatever a prompt is, its first two points are taken for a box's corners.
+
 Its int8 decoder is as wrong as asked: its boxes are moved and shrunk by a factor.
 """
 
@@ -45,8 +47,8 @@ class Decoder(nn.Module):
     def forward(self, point_coords: torch.Tensor, orig_im_size: torch.Tensor, **_: torch.Tensor) -> Any:
         corners = (point_coords + self.centre) * (orig_im_size.max() / SIDE)
         rows, columns = (torch.arange(int(size)) + self.centre for size in orig_im_size)
-        across = torch.minimum(columns - corners[:, :1, 0], corners[:, 1:, 0] - columns)
-        down = torch.minimum(rows - corners[:, :1, 1], corners[:, 1:, 1] - rows)
+        across = torch.minimum(columns - corners[:, :1, 0], corners[:, 1:2, 0] - columns)
+        down = torch.minimum(rows - corners[:, :1, 1], corners[:, 1:2, 1] - rows)
         masks = torch.minimum(across[:, None, None, :], down[:, None, :, None])
         prompts = len(point_coords)
         return masks, torch.ones(prompts, 1), torch.zeros(prompts, 1, LOW, LOW)

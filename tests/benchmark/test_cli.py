@@ -114,7 +114,7 @@ def test_one_case_is_not_split_behind_the_users_back(sambench, spec, make_task):
 def test_an_absent_gpu_is_an_error_and_never_a_cpu_run(sambench, spec, make_task, tmp_path):
     make_task()
     result = sambench("run", spec(devices=["cuda"]), "--out", tmp_path / "run")
-    assert_mistake(result, "cuda", "driver", "devices: [cpu]")
+    assert_mistake(result, "devices", "cuda", "driver", "take cpu")
     assert not (tmp_path / "run").exists()
 
 

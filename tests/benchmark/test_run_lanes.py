@@ -6,12 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from benchmark import run as running
 from benchmark.data.phantom import PHANTOM_TASK, PhantomSpec, write_phantom
+from benchmark.lanes import LaneSettings
 from benchmark.measure import group
-from benchmark.results import Cell, Results, load_results
+from benchmark.prompts.pieces import number_pieces
+from benchmark.records import RecordStore
+from benchmark.results import Cell, Effort, Results, load_results
 from benchmark.run import Run
 from benchmark.spec import parse_spec
 from exporters.manifest import RANDOM_WEIGHTS, Weights
@@ -45,7 +50,7 @@ def execute(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Exec
             "measure": {"samples": 8, "budget_s": 1, "warmup": 0, "pause_ms": 0, "threads": 1},
             **fields,
         }
-        monkeypatch.setattr(running, "load_sam", lambda name, checkpoint, seed: fake)
+        monkeypatch.setattr(running, "load_sam", lambda name, checkpoint, seed, masks: fake)
         return Run(parse_spec(content, "test", root), tmp_path / "run", Silent(), "sambench run test").execute()
 
     return run
@@ -106,6 +111,59 @@ def test_lanes_that_are_recorded_are_not_measured_again_and_another_precision_me
     assert opened == [["pytorch", "onnxruntime", "onnxruntime int8"], ["pytorch", "onnxruntime"]]
 
 
+@pytest.mark.parametrize("change", [{"per": "component"}, {"min_pixels": 9}, {"prompts_per_call": 1}])
+def test_what_decides_a_mask_or_its_time_makes_earlier_records_useless(
+    change: dict[str, Any], execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[LaneSettings] = []
+    open_lanes = group.open_lanes
+    monkeypatch.setattr(group, "open_lanes", lambda s, *rest: opened.append(s) or open_lanes(s, *rest))
+    for settings in ({}, change, change, {}):
+        execute(FakeSam(), precisions=["fp32"], sam=settings)
+    assert len(opened) == 2
+
+
+def test_another_choice_of_masks_is_another_artifact_and_other_settings_are_not(
+    execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[str] = []
+    ensure = running.ensure_artifact
+    monkeypatch.setattr(running, "ensure_artifact", lambda *given: keys.append(given[2]) or ensure(*given))
+    for settings in ({"masks": "one"}, {"masks": "three"}, {"per": "component"}):
+        execute(FakeSam(), precisions=["fp32"], sam=settings)
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_effort_is_in_the_records_and_the_cells_and_objects_are_pairs_of_slice_and_label(
+    execute: Execute, root: Path, tmp_path: Path
+) -> None:
+    """Two components of a label are two boxes for one object, so that effort can be set against its Dice."""
+    strategies = ["box", "box+point", "box-every2", "iterative3"]
+    sam = {"prompts": strategies, "per": "component", "prompts_per_call": 3}
+    results = execute(FakeSam(), precisions=["fp32"], sam=sam)
+    labels = [np.asarray(nib.load(file).dataobj) for file in (root / PHANTOM_TASK / "labelsTr").glob("*.nii.gz")]
+    drawn = [
+        label[:, :, z] == value for label in labels for z in range(label.shape[2]) for value in np.unique(label)[1:]
+    ]
+    objects = sum(mask.any() for mask in drawn)
+    components = sum(number_pieces(mask).max() for mask in drawn)
+    assert components > objects, "the phantom has a label in two pieces"
+    for backend in ("pytorch", "onnxruntime"):
+        effort = {cell.prompt: cell.effort for cell in results.cells if cell.backend == backend}
+        assert {found.objects for found in effort.values() if found} == {objects}
+        assert effort["box"] == Effort(clicks=0, boxes=components, objects=objects)
+        assert effort["box+point"] == Effort(clicks=components, boxes=components, objects=objects)
+        # The fake answers clicks with nothing, so every component takes all three.
+        assert effort["iterative3"] == Effort(clicks=3 * components, boxes=0, objects=objects)
+        every = effort["box-every2"]
+        assert every is not None and 0 < every.boxes < components
+    (folder,) = (tmp_path / "run" / "records").iterdir()
+    records = [RecordStore(folder).load(file.stem) for file in sorted(folder.glob("*.json"))]
+    lanes = [record.lanes["onnxruntime"] for record in records if record]
+    assert sum(lane.effort["box"].boxes for lane in lanes) == components
+    assert all(set(lane.effort) == set(strategies) for lane in lanes)
+
+
 def test_random_weights_give_speed_and_mask_parity_and_no_accuracy(execute: Execute) -> None:
     fake = FakeSam(factor=0.8, weights=Weights(source="random", seed=7))
     results = execute(fake, sam={"random_weights": 7})
@@ -122,22 +180,22 @@ def test_random_weights_give_speed_and_mask_parity_and_no_accuracy(execute: Exec
 @pytest.mark.parametrize(
     ("sam", "asked"),
     [
-        ({}, (None, None)),
-        ({"random_weights": 7}, (None, 7)),
-        ({"random_weights": 7, "checkpoints": {"litemedsam": "w.pth"}}, ("w.pth", None)),
+        ({}, (None, None, "one")),
+        ({"random_weights": 7, "masks": "three"}, (None, 7, "three")),
+        ({"random_weights": 7, "checkpoints": {"litemedsam": "w.pth"}}, ("w.pth", None, "one")),
     ],
 )
 def test_a_model_is_loaded_with_the_weights_that_the_specification_names(
-    sam: dict[str, Any], asked: tuple[str | None, int | None], root: Path, tmp_path: Path,
+    sam: dict[str, Any], asked: tuple[str | None, int | None, str], root: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    told: list[tuple[str, str | None, int | None]] = []
+    told: list[tuple[str, str | None, int | None, str]] = []
 
     class LoadedError(Exception):
         pass
 
-    def load(name: str, checkpoint: Path | None, seed: int | None) -> None:
-        told.append((name, checkpoint and checkpoint.name, seed))
+    def load(name: str, checkpoint: Path | None, seed: int | None, masks: str) -> None:
+        told.append((name, checkpoint and checkpoint.name, seed, masks))
         raise LoadedError
 
     monkeypatch.setattr(running, "load_sam", load)

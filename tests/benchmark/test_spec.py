@@ -76,7 +76,11 @@ def test_name_and_data_are_enough() -> None:
         (content(measure={"repeat": 3}), "measure.repeat", "not a field"),
         (content(unet={"epoch": 3}), "unet.epoch", "not a field"),
         (content(backends=["pytorch", "tensorflow"]), "backends", "'tensorflow' is no backend; choose from"),
-        (content(sam={"prompts": ["circle"]}), "sam.prompts", "'circle' is no prompt strategy; choose from box, point"),
+        (content(sam={"prompts": ["circle"]}), "sam.prompts", "prompt strategy 'circle': there is no such one; known"),
+        (content(sam={"prompts": ["points0"]}), "sam.prompts", "n must be a whole number from 1 to 100"),
+        (content(sam={"per": "voxel"}), "sam.per", "'object' or 'component'"),
+        (content(sam={"masks": "all"}), "sam.masks", "'one' or 'three'"),
+        (content(sam={"prompts_per_call": 0}), "sam.prompts_per_call", "greater"),
         (content(devices=["gpu"]), "devices", "'gpu' is not a device"),
         (content(devices=["cuda:x"]), "devices", "'cuda:x' is not a device"),
         (

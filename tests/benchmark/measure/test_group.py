@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmark.data.slices import Slice
+from benchmark.data.volume import Volume
 from benchmark.errors import InputError
 from benchmark.lanes import Lane
 from benchmark.measure import group as measured
@@ -39,7 +40,8 @@ class Perfect:
         return Outcome({"box": piece.label[None]}, {"encode": 2.0}, {"box": {"decode": 1.0}})
 
 
-def by_slice(chosen: Sequence[Slice]) -> Iterator[Unit]:
+def by_slice(volume: Volume, chosen: Sequence[Slice]) -> Iterator[Unit]:
+    assert all(piece.case == volume.case for piece in chosen), "prompts are derived from the case's own volume"
     return (Unit((piece,), {}) for piece in chosen if piece.label.any())
 
 
