@@ -48,10 +48,11 @@ def label(
     from benchmark.measure.environment import available_cores
     from benchmark.progress import progress_bars
 
+    threads = available_cores() if threads is None else threads
     settings = parse_settings(
         model=model, checkpoint=checkpoint, prompt=prompt, per=per, masks=masks, min_pixels=min_pixels, seed=seed,
         backend=backend, device=device, precision=precision, prompts_per_call=prompts_per_call,
-        threads=threads or available_cores(), channel=channel, window=window, labels=labels or None,
+        threads=threads, channel=channel, window=window, labels=labels or None,
     )  # fmt: skip
     with progress_bars() as progress:
         report = label_task(data, settings, out, progress)
@@ -61,7 +62,7 @@ def label(
 def _print(report: LabelReport, out: Path) -> None:
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False)  # a label may be called [core]
     console.print(case_table(report))
     console.print(label_table(report))
     total = len(report.records)
@@ -69,6 +70,10 @@ def _print(report: LabelReport, out: Path) -> None:
     rate = "" if report.slices_per_second is None else f", {report.slices_per_second:.1f} slices/s"
     kept = f" ({earlier} by an earlier call)" if earlier else ""
     typer.echo(f"{total} case{'s' * (total != 1)} labelled{kept}{rate}")
+    unprompted = [record.case for record in report.records if not record.slices]
+    if unprompted:
+        named = ", ".join(unprompted[:CASES_SHOWN]) + (", …" if len(unprompted) > CASES_SHOWN else "")
+        typer.echo(f"without an object to prompt for, so with an empty label: {named}")
     typer.echo(f"the labels as an MSD task: {out}")
     typer.echo(f"Dice of every case and label: {out / 'dice.csv'}")
 

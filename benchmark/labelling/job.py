@@ -14,9 +14,9 @@ import numpy as np
 from benchmark import __version__
 from benchmark.data.msd import Task, TaskOverride, open_task
 from benchmark.labelling.backend import open_pipeline
-from benchmark.labelling.output import Output
+from benchmark.labelling.output import Output, require_apart
 from benchmark.labelling.records import LabelledCase
-from benchmark.labelling.settings import LabelSettings
+from benchmark.labelling.settings import LabelSettings, require_threads
 from benchmark.labelling.stream import CaseEnd, CaseStart, Part, stream
 from benchmark.measure.environment import environment
 from benchmark.metrics import dice_per_label
@@ -25,9 +25,10 @@ from benchmark.prompts import Effort, Prompter
 from benchmark.results import Effort as EffortRecord
 from benchmark.run import Progress
 from benchmark.stages.ahead import ahead
-from benchmark.stages.base import Labels
+from benchmark.stages.base import Labels, NotFiniteError, Outcome
 from benchmark.stages.pseudolabel import Prepared, PseudolabelPipeline
 from exporters.sam import LoadedSam, load_sam
+from runners.base import RunnerError
 
 SLICES_AHEAD = 2
 """Ready slices that may wait. More would only take memory: getting one ready takes a tenth of encoding it."""
@@ -62,16 +63,19 @@ def label_task(data: Path, settings: LabelSettings, out: Path, progress: Progres
     Raises:
         InputError: task, settings or folder are wrong, or a case cannot be read; finished cases are kept.
         ExportError: the model cannot be loaded or exported.
-        RunnerError: the backend or device cannot be had.
+        RunnerError: the backend or device cannot be had, or answers with NaN.
     """
+    require_threads(settings)
     require_device(settings.device, "--device")
     task = open_task(data, TaskOverride(settings.channel, settings.window, settings.labels))
     prompter = Prompter.of((settings.prompt,), task.labels, settings.per, settings.min_pixels, settings.seed)
+    require_apart(out, task)
     sam = load_sam(settings.model, settings.checkpoint, masks=settings.masks)
     libraries = environment(settings.threads).libraries
-    output = Output(out, task, _provenance(settings, sam, libraries))
+    output = Output(out, task, _provenance(task, settings, sam, libraries))
     output.claim()
     with sole_user(out, output.work):
+        output.begin()
         found = {files.case: output.finished(files) for files in task.cases}
         missing = [files for files in task.cases if found[files.case] is None]
         rate = None
@@ -88,10 +92,11 @@ def label_task(data: Path, settings: LabelSettings, out: Path, progress: Progres
     return LabelReport(task, records, len(missing), rate)
 
 
-def _provenance(settings: LabelSettings, sam: LoadedSam, libraries: Mapping[str, str]) -> dict[str, Any]:
+def _provenance(task: Task, settings: LabelSettings, sam: LoadedSam, libraries: Mapping[str, str]) -> dict[str, Any]:
     """Where the labels come from; the same settings and libraries give the same, so that it tells whether to go on."""
     return {
         "made_by": f"sambench {__version__}",
+        "source": task.name,
         **settings.model_dump(mode="json", exclude={"checkpoint"}),
         "weights": sam.weights.model_dump(mode="json", exclude_none=True),
         "libraries": dict(libraries),
@@ -125,7 +130,9 @@ class _Job:
         for part in iterator:
             if not isinstance(part, CaseStart):
                 raise TypeError(f"a case must begin before {part}")
-            yield self._case(part, iterator)
+            record = self._case(part, iterator)
+            del part  # or its reference labels would live on while the next case is waited for
+            yield record
 
     def _case(self, case: CaseStart, parts: Iterator[Part]) -> LabelledCase:
         labels: Labels = np.zeros_like(case.reference)
@@ -136,16 +143,27 @@ class _Job:
             if not isinstance(part, Prepared):
                 raise TypeError(f"a case must end before {part}")
             self._started = self._started or time.perf_counter()
-            outcome = self.pipeline.finish(part)
+            outcome = self._outcome(part)
             labels[:, :, part.unit.slices[0].index] = outcome.labels[self.strategy][0].T
             effort += outcome.effort[self.strategy]
             objects += len({asked.value for asked in part.unit.prompts[self.strategy]})
             done += 1
             self.slices += 1
             self.advance(1 / case.slices, f"{self.rate or 0.0:.1f} slices/s")
+        else:
+            raise RuntimeError(f"the stream ended within case {case.files.case}")
         dice = dice_per_label(labels, case.reference, self.task.labels)
         told = EffortRecord(clicks=effort.clicks, boxes=effort.boxes, objects=objects)
         record = self.output.save(case.files, labels, case.geometry, done, told, dice)
         # Slices whose objects were all too small took no turn.
         self.advance(1 - done / case.slices if case.slices else 1, "")
         return record
+
+    def _outcome(self, part: Prepared) -> Outcome:
+        try:
+            return self.pipeline.finish(part)
+        except NotFiniteError as error:
+            (piece,) = part.unit.slices
+            raise RunnerError(
+                f"case {piece.case}, slice {piece.index}: {error}; take --precision fp32 or another --backend"
+            ) from None

@@ -11,10 +11,11 @@ dice.csv             case, label, Dice
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from numpy.typing import NDArray
 from benchmark.data.msd import CaseFiles, Task
 from benchmark.data.volume import Geometry, save_labels
 from benchmark.errors import InputError
-from benchmark.files import sha256_text, write_text_atomically
+from benchmark.files import sha256_text
+from benchmark.labelling.images import is_placed, label_name, place_image, source_images
 from benchmark.labelling.records import LabelledCase, load_case, save_case
 from benchmark.metrics import EMPTY_REFERENCE
 from benchmark.plan import fingerprint
@@ -34,6 +36,29 @@ from exporters.manifest import sha256_file
 
 WORK = ".sambench"
 PROVENANCE = "provenance"
+SUBFOLDERS = ("imagesTr", "labelsTr", "imagesTs")
+
+ELSEWHERE = ("validation", "dataset")
+"""Fields of dataset.json that lead to files of the source: MONAI's validation cases, nnU-Net's list of its labels."""
+
+
+def require_apart(folder: Path, task: Task) -> None:
+    """Refuses an output folder where the source's files are, before a model is loaded.
+
+    Raises:
+        InputError: it is a file, or the task lies there.
+    """
+    own, source = folder.resolve(), task.folder.resolve()
+    if own == source:
+        raise InputError(f"--out {folder}: is the task itself; its reference labels would be lost; name another folder")
+    if own.is_relative_to(source) or source.is_relative_to(own):
+        raise InputError(f"--out {folder}: it and the task {task.folder} lie in one another; name a folder beside it")
+    homes = {path.resolve().parent for files in task.cases for path in (files.image, files.label)}
+    for name in SUBFOLDERS:
+        if (folder / name).resolve() in homes:
+            raise InputError(f"--out {folder}: its {name} leads to the task's own files; name another folder")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder}: is a file; name a folder")
 
 
 @dataclass(frozen=True)
@@ -55,60 +80,65 @@ class Output:
         """The folder of records and of files that are being written."""
         return self.folder / WORK
 
-    def claim(self) -> None:
-        """Makes the folder, or takes up an interrupted labelling with the same provenance.
-
-        Raises:
-            InputError: the folder is the source's, somebody else's, or of other settings.
-        """
-        if self.folder.resolve() == self.task.folder.resolve():
-            raise InputError(f"--out {self.folder}: is the task itself; its reference labels would be lost")
-        if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"--out {self.folder}: is a file; name a folder")
-        settings = self.work / "settings.json"
-        if self.folder.is_dir() and any(self.folder.iterdir()):
-            self._require_own(settings)
-        try:
-            for name in ("imagesTr", "labelsTr", "imagesTs", f"{WORK}/cases"):
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(self._writing, ignore_errors=True)  # what a killed process left
-            self._writing.mkdir()
-            write_text_atomically(settings, json.dumps(self.provenance, indent=1))
-        except OSError as error:
-            raise InputError(
-                f"--out {self.folder}: cannot be written ({error.strerror}); name another folder"
-            ) from None
-
-    def _require_own(self, settings: Path) -> None:
-        try:
-            earlier = json.loads(settings.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            if not self.work.is_dir():
-                raise InputError(
-                    f"--out {self.folder}: not empty and no labels of sambench; name a new folder"
-                ) from None
-            return  # killed before the first settings were written
-        differing = sorted(
-            key for key in {*earlier, *self.provenance} if earlier.get(key) != _plain(self.provenance).get(key)
-        )
-        if differing:
-            told = "; ".join(f"{key} {earlier.get(key)} there, {self.provenance.get(key)} now" for key in differing[:3])
-            raise InputError(f"--out {self.folder}: holds labels made otherwise ({told}); name a new folder")
-
     @property
     def _writing(self) -> Path:
         return self.work / "writing"
 
+    @property
+    def _settings(self) -> Path:
+        return self.work / "settings.json"
+
+    def claim(self) -> None:
+        """Takes an empty folder, or one of an interrupted labelling with the same provenance.
+
+        Nothing that another process could be at work on is touched.
+
+        Raises:
+            InputError: the folder is the source's, somebody else's, or of other settings, or cannot be written.
+        """
+        require_apart(self.folder, self.task)
+        with self._writable():
+            if self.folder.is_dir() and any(self.folder.iterdir()):
+                self._require_own()
+            self.work.mkdir(parents=True, exist_ok=True)  # first: it tells the folder as ours
+
+    def _require_own(self) -> None:
+        if not self.work.is_dir():
+            raise InputError(f"--out {self.folder}: not empty and no labels of sambench; name a new folder")
+        try:
+            earlier = _plain(json.loads(self._settings.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError):
+            return  # killed before the first settings were written, or damaged: each case's record knows them too
+        now = _plain(self.provenance)
+        differing = sorted(key for key in {*earlier, *now} if earlier.get(key) != now.get(key))
+        if differing:
+            told = "; ".join(f"{key} was {earlier.get(key)} and is {now.get(key)}" for key in differing[:3])
+            raise InputError(f"--out {self.folder}: holds labels made otherwise ({told}); name a new folder")
+
+    def begin(self) -> None:
+        """Makes the folders and removes what a killed process left. Only its sole user may call it.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        with self._writable():
+            shutil.rmtree(self._writing, ignore_errors=True)
+            for name in (*SUBFOLDERS, f"{WORK}/cases", f"{WORK}/{self._writing.name}"):
+                (self.folder / name).mkdir(exist_ok=True)
+            self._write(self._settings, json.dumps(self.provenance, indent=1))
+
     def finished(self, files: CaseFiles) -> LabelledCase | None:
-        """The record of a case whose label is there as it was written; None if it has to be labelled."""
+        """The record of a case whose files are there as they were written; None if it has to be labelled."""
         record = load_case(self._record_path(files.case))
-        if record is None or record.key != self._key(files):
+        if record is None or record.key != self._key(files) or record.label != label_name(files):
+            return None
+        images = source_images(files)
+        if record.images != tuple(image.name for image in images):
+            return None
+        if not all(is_placed(image, self.folder / "imagesTr" / image.name) for image in images):
             return None
         label = self.folder / "labelsTr" / record.label
-        images = [self.folder / "imagesTr" / name for name in record.images]
-        if not label.is_file() or not all(image.is_file() for image in images):
-            return None
-        return record if sha256_file(label) == record.label_sha256 else None
+        return record if label.is_file() and sha256_file(label) == record.label_sha256 else None
 
     def save(
         self, files: CaseFiles, labels: NDArray[np.uint8], geometry: Geometry, slices: int, effort: Effort,
@@ -123,43 +153,74 @@ class Output:
             slices: that held an object.
             effort: clicks and boxes.
             dice: against the reference.
+
+        Raises:
+            InputError: the folder cannot be written any more.
         """
-        images = source_images(self.task, files)
-        name = files.label.name if files.case == _stem(files.label) else f"{files.case}.nii.gz"
-        for image in images:
-            self._place(image)
-        temporary = self._writing / name
-        save_labels(labels, geometry, temporary)
-        record = LabelledCase(
-            key=self._key(files),
-            case=files.case,
-            images=tuple(image.name for image in images),
-            label=name,
-            label_sha256=sha256_file(temporary),
-            slices=slices,
-            effort=effort,
-            dice=dict(dice),
-        )
-        temporary.replace(self.folder / "labelsTr" / name)
-        save_case(record, self._record_path(files.case))
+        images, name = source_images(files), label_name(files)
+        with self._writable():
+            for image in images:
+                place_image(image, self.folder / "imagesTr" / image.name, self._writing / image.name)
+            temporary = self._writing / name
+            save_labels(labels, geometry, temporary)
+            record = LabelledCase(
+                key=self._key(files),
+                case=files.case,
+                images=tuple(image.name for image in images),
+                label=name,
+                label_sha256=sha256_file(temporary),
+                slices=slices,
+                effort=effort,
+                dice=dict(dice),
+            )
+            temporary.replace(self.folder / "labelsTr" / name)
+            save_case(record, self._record_path(files.case))
         return record
 
     def finish(self, records: Sequence[LabelledCase]) -> None:
-        """Writes dataset.json and dice.csv, once every case is there."""
+        """Writes dataset.json and dice.csv, once every case is there.
+
+        Raises:
+            InputError: the folder cannot be written any more.
+        """
         rows = [
             (record.case, label, f"{dice:.6f}", "") if dice is not None else (record.case, label, "", EMPTY_REFERENCE)
             for record in records
             for label, dice in record.dice.items()
         ]
-        temporary = self._writing / "dice.csv"
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("case", "label", "dice", "reason"), *rows])
-        temporary.replace(self.folder / "dice.csv")
-        write_text_atomically(self.folder / "dataset.json", json.dumps(self._dataset(records), indent=1))
-        shutil.rmtree(self._writing, ignore_errors=True)
+        table = io.StringIO(newline="")
+        csv.writer(table).writerows([("case", "label", "dice", "reason"), *rows])
+        with self._writable():
+            self._remove_strangers(records)
+            self._write(self.folder / "dice.csv", table.getvalue())
+            self._write(self.folder / "dataset.json", json.dumps(self._dataset(records), indent=1))
+            shutil.rmtree(self._writing, ignore_errors=True)
+
+    def _remove_strangers(self, records: Sequence[LabelledCase]) -> None:
+        """Removes cases that the source had when an earlier call labelled them.
+
+        nnU-Net takes every file of its folders for a case.
+        """
+        images = {image for record in records for image in record.images}
+        labels = {record.label for record in records}
+        own = {self._record_path(record.case) for record in records}
+        for path in sorted((self.work / "cases").glob("*.json")):
+            stranger = load_case(path)
+            if path in own or stranger is None:
+                continue
+            for name, kept, folder in (
+                *((image, images, "imagesTr") for image in stranger.images),
+                (stranger.label, labels, "labelsTr"),
+            ):
+                if name not in kept:
+                    (self.folder / folder / Path(name).name).unlink(missing_ok=True)
+            path.unlink()
 
     def _dataset(self, records: Sequence[LabelledCase]) -> dict[str, Any]:
-        """The source's dataset.json with the labelled cases alone."""
+        """The source's dataset.json with the labelled cases alone.
+
+        All its labels stay declared, whichever were asked for: nnU-Net wants their values without a gap.
+        """
         data: dict[str, Any] = json.loads((self.task.folder / "dataset.json").read_text(encoding="utf-8-sig"))
         data.setdefault("name", self.task.name)
         data["numTraining"] = len(records)
@@ -168,21 +229,30 @@ class Output:
                 {"image": f"./imagesTr/{record.images[0]}", "label": f"./labelsTr/{record.label}"} for record in records
             ]
             data["test"], data["numTest"] = [], 0
-        data[PROVENANCE] = {**self.provenance, "source": self.task.name, "labelled": list(self.task.labels.values())}
+        for name in ELSEWHERE:
+            data.pop(name, None)
+        data[PROVENANCE] = {
+            **self.provenance,
+            "labelled": list(self.task.labels.values()),
+            "cases_without_prompt": [record.case for record in records if not record.slices],
+        }
         return data
 
-    def _place(self, image: Path) -> None:
-        """Links an image into the folder, or copies it where that cannot be."""
-        place = self.folder / "imagesTr" / image.name
-        if place.is_file() and place.stat().st_size == image.stat().st_size:
-            return
-        temporary = self._writing / image.name
-        temporary.unlink(missing_ok=True)
+    def _write(self, path: Path, text: str) -> None:
+        """Writes a text whole or not at all; a kill leaves nothing outside the work folder."""
+        temporary = self._writing / path.name
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
         try:
-            os.link(image.resolve(), temporary)
-        except OSError:  # another disk, or a system without hard links
-            shutil.copyfile(image, temporary)
-        temporary.replace(place)
+            yield
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InputError(
+                f"--out {self.folder}: cannot be written ({reason}); make room, or name another folder"
+            ) from error
 
     def _key(self, files: CaseFiles) -> str:
         what = [_plain(self.provenance), fingerprint(self.task, (files,))]
@@ -192,20 +262,12 @@ class Output:
         return self.work / "cases" / f"{case}.json"
 
 
-def source_images(task: Task, files: CaseFiles) -> list[Path]:
-    """The image files of a case: one, or in nnU-Net's layout one a channel."""
-    ending = "".join(files.image.suffixes[-2:]) if files.image.name.endswith(".nii.gz") else files.image.suffix
-    stem = files.image.name.removesuffix(ending)
-    if stem == files.case:
-        return [files.image]
-    return sorted(files.image.parent.glob(f"{files.case}_[0-9][0-9][0-9][0-9]{ending}"))
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON gives it back: tuples are lists."""
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
+def _plain(values: Any) -> dict[str, Any]:
+    """As JSON gives it back, where tuples are lists, and flat, so that what differs can be named."""
+    plain = json.loads(json.dumps(values))
+    if not isinstance(plain, dict):
+        raise ValueError("settings are one JSON object")
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        flat |= {f"{key}.{name}": part for name, part in value.items()} if isinstance(value, dict) else {key: value}
+    return flat

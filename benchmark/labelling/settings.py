@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
 from benchmark.errors import InputError
 from benchmark.prompts import find_strategy
@@ -57,11 +59,27 @@ class LabelSettings(Section):
     def _known_device(cls, device: str) -> str:
         return str(Device.parse(device))
 
+    @field_validator("labels")
+    @classmethod
+    def _in_one_order(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return labels and tuple(sorted(set(labels)))  # the same labels in another order are the same labelling
+
     @field_validator("precision")
     @classmethod
     def _known_precision(cls, precision: str, info: ValidationInfo) -> str:
         # The backend is not there if it was refused, which is told already.
         return known((precision,), PRECISIONS[info.data.get("backend", "onnxruntime")], "precision of this backend")[0]
+
+
+def require_threads(settings: LabelSettings) -> None:
+    """Refuses more threads than there are processors: libraries accept any number and then crawl.
+
+    Raises:
+        InputError: there are more.
+    """
+    processors = os.cpu_count() or 1
+    if settings.threads > processors:
+        raise InputError(f"--threads: {settings.threads} is more than this machine's {processors} processors")
 
 
 def parse_settings(**given: Any) -> LabelSettings:
@@ -76,4 +94,13 @@ def parse_settings(**given: Any) -> LabelSettings:
         first = error.errors()[0]
         option = str(first["loc"][0]) if first["loc"] else "prompt"
         name = "label" if option == "labels" else option.replace("_", "-")
-        raise InputError(f"--{name}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise InputError(f"--{name}: {_told(first)}") from None
+
+
+def _told(error: ErrorDetails) -> str:
+    """Pydantic's message, in our words where the command line can meet it."""
+    if error["type"] == "greater_than_equal":
+        return f"must be {error['ctx']['ge']} or more, not {error['input']}"
+    if error["type"] == "literal_error":
+        return f"must be {error['ctx']['expected']}, not {error['input']!r}"
+    return error["msg"].removeprefix("Value error, ")

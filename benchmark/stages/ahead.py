@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from contextlib import closing, nullcontext
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -27,8 +28,13 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T]:
 
     Args:
         items: iterated in the thread.
-        depth: how many finished items may wait; the thread holds one more.
+        depth: how many finished items may wait, at least 1; the thread holds one more.
+
+    Raises:
+        ValueError: at the first item, if `depth` is below 1.
     """
+    if depth < 1:
+        raise ValueError(f"depth must be 1 or more, not {depth}")  # 0 would mean a queue without bound
     waiting: Queue[T | _End] = Queue(maxsize=depth)
     left = Event()
     thread = Thread(target=_fill, args=(items, waiting, left), name="sambench-ahead", daemon=True)
@@ -58,10 +64,12 @@ def _get(waiting: Queue[T | _End]) -> T | _End:
 def _fill(items: Iterable[T], waiting: Queue[T | _End], left: Event) -> None:
     end = _End()
     try:
-        for item in items:
-            if not _put(waiting, item, left):
-                return
-            del item
+        # Closed here, where it ran: what it holds, such as a volume, is gone before `ahead` returns.
+        with closing(items) if isinstance(items, Generator) else nullcontext():
+            for item in items:
+                if not _put(waiting, item, left):
+                    return
+                del item
     except BaseException as error:
         end = _End(error)
     _put(waiting, end, left)
