@@ -131,12 +131,17 @@ def refuse_foreign_folder(out_dir: Path) -> None:
     """A folder is replaced only if it is an artifact: `--out .` must not delete somebody's work.
 
     Raises:
-        ExportError: it is a file, or holds something else.
+        ExportError: it or a folder above it is a file, or it holds something else.
     """
     if out_dir.exists() and not out_dir.is_dir():
         raise ExportError(f"{out_dir}: is a file; name a folder for the artifact")
     if out_dir.is_dir() and any(out_dir.iterdir()) and not _is_artifact(out_dir):
         raise ExportError(f"{out_dir}: not empty and no artifact of sambench; name a new folder")
+    for parent in out_dir.parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise ExportError(f"{out_dir}: cannot be made ({parent} is a file); name another folder")
+            break
 
 
 def _is_artifact(folder: Path) -> bool:
