@@ -66,10 +66,10 @@ def _sources(
         key = sha256_text(key, json.dumps(fingerprint(task, task.cases), default=str, sort_keys=True))
 
     def export(folder: Path, precision: str) -> Manifest:
+        advance = progress.start(f"export {name} to ONNX in {precision} and verify it; kept for the next time", 1)
         samples = [] if precision == "fp32" else task_samples(task, sam.model)
-        return sam.export(folder, precision, samples)
+        manifest = sam.export(folder, precision, samples)
+        advance(1, "")
+        return manifest
 
-    advance = progress.start(f"export {name} to ONNX in {precision} and verify it (kept for the next time)", 1)
-    sources = ensure_artifact(cache_dir(), name, key, parts, precision, export, libraries)
-    advance(1, "")
-    return sources
+    return ensure_artifact(cache_dir(), name, key, parts, precision, export, libraries)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from benchmark.prompts import ObjectPrompt
 
 PROMPTS_PER_CALL: Mapping[tuple[str, str], int] = {
-    ("pytorch", "cpu"): 1,
-    ("onnxruntime", "cpu"): 16,
+    ("pytorch", "cpu"): 2,
+    ("onnxruntime", "cpu"): 8,
 }
 """Backend and kind of device → the size that was fastest; `python -m tests.perf.decoder_batches` measures it and
 docs/method.md has the numbers. It is fixed, not measured in each run, because another size rounds differently and a run
