@@ -76,10 +76,7 @@ def _die_at(number: int, folder: str) -> None:
 
     def watch(event: str, args: tuple[Any, ...]) -> None:
         nonlocal changes
-        if event == "open":
-            changing = isinstance(args[2], int) and bool(args[2] & WRITES)
-        else:
-            changing = event in CHANGES
+        changing = event in CHANGES or (event == "open" and isinstance(args[2], int) and bool(args[2] & WRITES))
         # Names relative to an open folder are of `shutil.rmtree`.
         if changing and any(str(arg).startswith(folder) or not str(arg).startswith("/") for arg in args[:1]):
             if changes == number:

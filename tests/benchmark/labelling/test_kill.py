@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmark.errors import InputError
@@ -68,7 +68,7 @@ def test_killed_at_random_moments_it_gives_the_bytes_of_an_undisturbed_run(
     task = make_task(image=greys(), label=boxes(), cases=tuple(f"case_{number}" for number in range(12)))
     label(task, tmp_path / "whole")
     whole, out = content(tmp_path / "whole"), tmp_path / "out"
-    moments = random.Random(0)
+    moments = np.random.default_rng(0)
     kills = finished = 0
     while kills < KILLS or not finished:
         process = start(command(task, out), cache, slice_s=0.01)
