@@ -229,6 +229,16 @@ def test_the_decoders_masks_of_a_real_slice_stay_what_they_were(
         assert 2 * np.count_nonzero(ours & theirs) / (np.count_nonzero(ours) + np.count_nonzero(theirs)) >= 0.995
 
 
+def test_the_decoders_attention_and_upscaling_run_in_fp16_and_its_geometry_does_not(half_decoder: Path) -> None:
+    """They are recognised by the scopes of modules: a product in a plain function would silently stay in fp32."""
+    graph = Graph(half_decoder)
+    full = [node for node in graph.nodes("MatMul", "Gemm", "Conv") if graph.floats_in(node) != {HALF}]
+    assert len(full) == 6, "a point's position, the masks' last product, and four that resize them to the slice"
+    weights = [item.dims for item in graph.graph.initializer if item.data_type == FULL and len(item.dims) > 1]
+    assert max(np.prod(dims[-2:]) for dims in weights if len(dims) == 2) <= 256 * 256, "resizing matrices alone"
+    assert len([dims for dims in weights if 128 in dims and 256 in dims]) == 0, "no projection of an attention"
+
+
 def test_the_decoder_has_half_its_weights_and_no_round_trip(half_decoder: Path, decoder_folder: Path) -> None:
     before, after = (decoder_folder / "decoder.onnx").stat().st_size, half_decoder.stat().st_size
     assert 0.5 < after / before < 0.65

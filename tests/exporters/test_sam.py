@@ -319,6 +319,19 @@ def test_the_graph_is_in_an_opset_with_gelu_and_uses_it(decoder_folder: Path) ->
     assert "Erf" not in operators
 
 
+def test_the_graph_is_the_one_with_less_arithmetic(decoder_folder: Path) -> None:
+    """No transposed convolution, and no product projects the 64² pixels of the grid to an attention's 128 channels."""
+    model = onnx.load(str(decoder_folder / "decoder.onnx"))
+    operators = {node.op_type for node in model.graph.node}
+    assert "ConvTranspose" not in operators
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.value_info
+    }
+    products = [shapes.get(node.output[0], []) for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
+    assert any(shape[-2:] == [4096, 256] for shape in products), "pixels take in what the tokens answer"
+    assert not any(shape[-2:] == [4096, 128] for shape in products)
+
+
 @pytest.mark.slow
 def test_the_encoder_has_its_gelus_fused_no_training_mode_and_a_dynamic_batch(
     encoder_folder: Path, litemedsam: Any, embedding: np.ndarray
