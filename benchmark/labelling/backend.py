@@ -21,7 +21,7 @@ from benchmark.samples import task_samples
 from benchmark.stages.pseudolabel import PseudolabelPipeline
 from benchmark.stages.sam_input import SamInput
 from exporters.fetch import cache_dir
-from exporters.manifest import Manifest
+from exporters.manifest import Manifest, load_manifest
 from exporters.sam import LoadedSam
 from runners.base import ModuleSource, Runner, RunnerError
 
@@ -62,7 +62,7 @@ def _sources(
         return [module_source(part, Path()) for part in parts]
     name, precision = sam.model.name, settings.precision
     key = sha256_text(sam.weights.key, settings.masks)
-    if precision == "int8-static":  # calibrated on the task
+    if precision != "fp32":  # held against PyTorch, and `int8-static` calibrated, on this task
         key = sha256_text(key, json.dumps(fingerprint(task, task.cases), default=str, sort_keys=True))
 
     def export(folder: Path, precision: str) -> Manifest:
@@ -72,4 +72,18 @@ def _sources(
         advance(1, "")
         return manifest
 
-    return ensure_artifact(cache_dir(), name, key, parts, precision, export, libraries)
+    sources = ensure_artifact(cache_dir(), name, key, parts, precision, export, libraries)
+    if precision != "fp32":
+        _require_gate(sources)
+    return sources
+
+
+def _require_gate(sources: Sequence[ModuleSource]) -> None:
+    """Refuses an export that loses too much Dice: its labels would be taken for the model's."""
+    paths = [source.onnx_path for source in sources if source.onnx_path is not None]
+    manifest = load_manifest(paths[0].parent)
+    if manifest.gate == "fail":
+        raise RunnerError(
+            f"--precision {manifest.precision}: fails the gate on slices of this task ({manifest.gate_reason}), so "
+            f"nothing was labelled; take fp32. The export is kept in {paths[0].parent}"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,20 +53,33 @@ def test_artifacts_are_kept_in_the_cache_by_weights_and_masks(
     assert one == again != three
 
 
-def test_int8_static_is_calibrated_on_the_task_so_another_task_has_its_own(
+def test_reduced_precisions_are_gated_and_calibrated_on_the_task_so_another_task_has_its_own(
     task: Path, fake_sam: FakeSam, kept: list[tuple[Path, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backends, "task_samples", lambda task, model: ["slices"])
-    for precision in ("int8", "int8-static"):
+    monkeypatch.setattr(backends, "load_manifest", lambda folder: SimpleNamespace(gate="pass"))
+    for precision in ("fp32", "int8", "int8-static"):
         for changed in (False, True):
             if changed:
                 (task / "labelsTr/case_1.nii.gz").touch()
             # The fake's decoder is plain int8, so that the static one is refused once it is loaded.
             with suppress(RunnerError):
                 open_and_close(task, fake_sam, precision=precision)
-    plain, plain_again, static, static_again = (key for _, key, _ in kept)
-    assert plain == plain_again
-    assert static != static_again
+    full, full_again, *reduced = (key for _, key, _ in kept)
+    assert full == full_again
+    assert reduced[0] != reduced[1] and reduced[2] != reduced[3]
+
+
+def test_an_export_that_fails_its_gate_labels_nothing(
+    task: Path, fake_sam: FakeSam, kept: list[tuple[Path, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = SimpleNamespace(gate="fail", gate_reason="box: Dice 0.8 is below", precision="int8")
+    monkeypatch.setattr(backends, "task_samples", lambda task, model: ["slices"])
+    monkeypatch.setattr(backends, "load_manifest", lambda folder: failed)
+    with pytest.raises(
+        RunnerError, match=r"--precision int8: fails the gate .* \(box: Dice 0.8 is below\), so nothing"
+    ):
+        open_and_close(task, fake_sam, precision="int8")
 
 
 def test_what_is_not_what_was_asked_for_labels_nothing(
