@@ -143,10 +143,11 @@ def _publish(results: Results, run_dir: Path, formats: list[Format] | None = Non
 
     console = _console()
     folder = run_dir.parent if run_dir.suffix == ".json" else run_dir
-    print_report(results, console)
     writers = {Format.html: write_html, Format.md: write_markdown}
-    for format_ in formats or list(Format):
-        typer.echo(f"{format_.value:>4} report: {writers[format_](results, folder)}")
+    written = {format_: writers[format_](results, folder) for format_ in formats or list(Format)}
+    print_report(results, console)
+    for format_, path in written.items():
+        typer.echo(f"{format_.value:>4} report: {path}")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,10 @@ class SamSpec(Section):
     )
     min_pixels: int = Field(default=1, ge=1, description="an object with fewer pixels in a slice gets no prompt there")
     prompts_per_call: int | None = Field(
-        default=None, ge=1, description="prompts that go through the decoder at once; by default each backend's fastest"
+        default=None,
+        ge=1,
+        strict=True,
+        description="prompts that go through the decoder at once; by default each backend's fastest",
     )
     checkpoints: dict[str, Path] = Field(default={}, description="model → a file of weights instead of its own")
     random_weights: int | None = Field(

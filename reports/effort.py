@@ -19,12 +19,12 @@ def prompt_tables(view: View) -> tuple[Table, ...]:
     """Dice by prompt strategy, a table for each line-up, because tasks have different labels."""
     found = lineups(view)
     return tuple(
-        _table(lineup, f"-{number}" if number > 1 else "", f" – {where}" if where else "")
+        _table(lineup, f"-{number}" if number > 1 else "", f" – {where}" if where else "", _settings(view))
         for number, (lineup, where) in enumerate(zip(found, whereabouts(found), strict=True), 1)
     )
 
 
-def _table(lineup: Lineup, suffix: str, where: str) -> Table:
+def _table(lineup: Lineup, suffix: str, where: str, settings: str) -> Table:
     labels = lineup.labels if len(lineup.labels) > 1 else ()
     mean = MEAN if labels else "".join(lineup.labels) or MEAN
     best = {label: _best(s.label_dice(label) for s in lineup.strategies) for label in labels}
@@ -46,9 +46,18 @@ def _table(lineup: Lineup, suffix: str, where: str) -> Table:
         rows=tuple(rows),
         about=(
             f"{lineup.task}, {lineup.model}, {_lane_name(lineup)} on {lineup.device}: the mean over cases. Effort is"
-            f" clicks per object and slice; a box counts as two, one a corner. {BEST} marks the best of a column."
+            f" clicks per object and slice; a box counts as two, one a corner.{settings} {BEST} marks the best of a"
+            " column."
         ),
     )
+
+
+def _settings(view: View) -> str:
+    """What of the specification changes every row, where it is not the default."""
+    sam = view.results.spec.get("sam")
+    chosen = sam if isinstance(sam, dict) else {}
+    told = " Every connected component has a prompt of its own." if chosen.get("per") == "component" else ""
+    return told + (" Of three masks, the one with the best predicted IoU." if chosen.get("masks") == "three" else "")
 
 
 def _lane_name(lineup: Lineup) -> str:

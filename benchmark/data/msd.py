@@ -109,6 +109,8 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _why_no_dataset(folder: Path) -> str:
+    if folder.name == "dataset.json" and folder.is_file():
+        return f"{folder}: is a file; name the task folder that it lies in."
     if folder.is_file():
         return f"{folder}: is a file, not a task folder; extract it and name the folder that has a dataset.json."
     around = folder if folder.is_dir() else folder.parent

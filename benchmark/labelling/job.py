@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmark import __version__
 from benchmark.data.msd import Task, TaskOverride, open_task
+from benchmark.errors import InputError
 from benchmark.labelling.backend import open_pipeline
 from benchmark.labelling.output import Output, require_apart
 from benchmark.labelling.records import LabelledCase
@@ -84,12 +85,25 @@ def label_task(data: Path, settings: LabelSettings, out: Path, progress: Progres
                 advance = progress.start(f"label {task.name} ({settings.prompt}, {settings.backend})", len(task.cases))
                 advance(len(task.cases) - len(missing), "")
                 job = _Job(task, pipeline, output, settings.prompt, advance)
-                with closing(ahead(stream(task, missing, prompter, pipeline), SLICES_AHEAD)) as parts:
-                    found.update({record.case: record for record in job.label(parts)})
+                with closing(ahead(stream(task, missing, prompter, pipeline), SLICES_AHEAD)) as parts, _kept(found):
+                    for record in job.label(parts):
+                        found[record.case] = record
                 rate = job.rate
         records = tuple(record for record in found.values() if record is not None)
         output.finish(records)
     return LabelReport(task, records, len(missing), rate)
+
+
+@contextmanager
+def _kept(found: Mapping[str, LabelledCase | None]) -> Iterator[None]:
+    """Adds to what is wrong with a case how much of the task is done."""
+    try:
+        yield
+    except InputError as error:
+        done = sum(record is not None for record in found.values())
+        raise InputError(
+            f"{error} {done} of {len(found)} cases are labelled and kept; mend that and run the same command again."
+        ) from None
 
 
 def _provenance(task: Task, settings: LabelSettings, sam: LoadedSam, libraries: Mapping[str, str]) -> dict[str, Any]:

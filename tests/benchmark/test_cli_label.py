@@ -93,7 +93,7 @@ def test_what_is_no_task_is_told(task: Path, sambench: Sambench, tmp_path: Path)
         (tmp_path / "absent", "there is no such task folder"),
         (tmp_path / "empty", "is not a task folder: it has no dataset.json"),
         (task.parent, "one level below; name the task folder itself: Task77_Test"),
-        (task / "dataset.json", "is a file, not a task folder"),
+        (task / "dataset.json", "is a file; name the task folder that it lies in"),
     ):
         code, _, err = sambench("label", "--data", data, "--out", tmp_path / "out")
         assert code == 2 and told in err and len(err.splitlines()) == 1

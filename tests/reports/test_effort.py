@@ -44,6 +44,16 @@ def test_rows_go_from_the_least_effort_up_and_each_column_marks_its_best(results
     assert column(table, "all labels") == ["0.250", "★ 0.850", "0.800"]
 
 
+def test_the_caption_says_what_changes_every_row(results: Results) -> None:
+    """A box for each of three components is no dearer a box: without this line its effort would look wrong."""
+    changed = results.model_copy(update={"spec": {**results.spec, "sam": {"per": "component", "masks": "three"}}})
+    (table,) = prompt_tables(view_of(changed, *three()))
+    assert "Every connected component has a prompt of its own." in table.about
+    assert "Of three masks, the one with the best predicted IoU." in table.about
+    (table,) = prompt_tables(view_of(results, *three()))
+    assert "component" not in table.about and "three masks" not in table.about
+
+
 def test_the_caption_says_which_lane_and_how_a_box_counts(results: Results) -> None:
     (table,) = prompt_tables(view_of(results, *three()))
     assert "PyTorch fp32 on cpu" in table.about and "a box counts as two, one a corner" in table.about
