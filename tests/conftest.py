@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 REPOSITORY = Path(__file__).parents[1]
 MSD_REAL = REPOSITORY.parent / "shared" / "msd-real"
@@ -38,22 +39,15 @@ def litemedsam() -> Any:
 
 
 @pytest.fixture(scope="session")
-def decoder_folder(litemedsam: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact of LiteMedSAM's decoder alone, which is quick to make."""
-    from exporters.base import export_artifact
-
-    folder = tmp_path_factory.mktemp("litemedsam") / "decoder"
-    export_artifact(folder, "litemedsam", litemedsam.weights, (litemedsam.decoder,), litemedsam.settings)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def encoder_folder(litemedsam: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact of LiteMedSAM's encoder alone; takes about 20 s."""
-    from exporters.base import export_artifact
-
-    folder = tmp_path_factory.mktemp("litemedsam") / "encoder"
-    export_artifact(folder, "litemedsam", litemedsam.weights, (litemedsam.encoder,), litemedsam.settings)
+def litemedsam_folder(litemedsam: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LiteMedSAM's artifact, exported once for all files and processes of a test run; it takes half a minute."""
+    common = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+    folder = common / "litemedsam"
+    with FileLock(common / "litemedsam.lock"):
+        if not folder.exists():
+            litemedsam.export(folder)
     return folder
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from benchmark.results import Results
 from benchmark.run import Run
 from benchmark.spec import parse_spec
+from exporters.manifest import Manifest, load_manifest
+from exporters.sam import LoadedSam
 from tests.benchmark.test_run import Silent
 
 pytestmark = pytest.mark.slow
@@ -17,7 +21,8 @@ SPLEEN, LIVER = 0.96, 0.93
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def results(litemedsam_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
+    """With the artifact that other tests use: that a run exports one is protected by `test_run.py`."""
     from tests.benchmark.conftest import MSD_REAL
 
     if not MSD_REAL.is_dir():
@@ -26,9 +31,17 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
         "name": "real",
         "data": {"root": str(MSD_REAL), "tasks": ["Task09_Spleen", "Task101_AbdomenCT"]},
         "sam": {"prompts": ["box"]},
-        "measure": {"samples": 1},
+        "measure": {"samples": 1, "warmup": 0},
     }
-    return Run(parse_spec(content, "test", Path()), tmp_path_factory.mktemp("real") / "run", Silent(), "test").execute()
+    run = Run(parse_spec(content, "test", Path()), tmp_path_factory.mktemp("real") / "run", Silent(), "test")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LoadedSam, "export", lambda _, folder: copied(litemedsam_folder, folder))
+        yield run.execute()
+
+
+def copied(artifact: Path, folder: Path) -> Manifest:
+    shutil.copytree(artifact, folder)
+    return load_manifest(folder)
 
 
 def test_box_prompts_reach_the_promised_dice_on_both_backends(results: Results) -> None:

@@ -77,8 +77,8 @@ def ask(kind: str, count: int = 1, with_mask: bool = False, seed: int = 0) -> As
 
 
 @pytest.fixture(scope="session")
-def session(decoder_folder: Path) -> ort.InferenceSession:
-    return ort.InferenceSession(str(decoder_folder / "decoder.onnx"), providers=["CPUExecutionProvider"])
+def session(litemedsam_folder: Path) -> ort.InferenceSession:
+    return ort.InferenceSession(str(litemedsam_folder / "decoder.onnx"), providers=["CPUExecutionProvider"])
 
 
 @pytest.fixture(scope="session")
@@ -310,8 +310,8 @@ def test_has_mask_input_may_be_one_for_all_or_one_each(prompts: int, decode: Dec
     np.testing.assert_allclose(mixed, np.where(flags[:, None, None, None] > 0, using, without), atol=1e-3)
 
 
-def test_the_graph_is_in_an_opset_with_gelu_and_uses_it(decoder_folder: Path) -> None:
-    model = onnx.load(str(decoder_folder / "decoder.onnx"))
+def test_the_graph_is_in_an_opset_with_gelu_and_uses_it(litemedsam_folder: Path) -> None:
+    model = onnx.load(str(litemedsam_folder / "decoder.onnx"))
     onnx.checker.check_model(model)
     assert {opset.domain: opset.version for opset in model.opset_import}[""] >= 20
     operators = [node.op_type for node in model.graph.node]
@@ -319,9 +319,9 @@ def test_the_graph_is_in_an_opset_with_gelu_and_uses_it(decoder_folder: Path) ->
     assert "Erf" not in operators
 
 
-def test_the_graph_is_the_one_with_less_arithmetic(decoder_folder: Path) -> None:
+def test_the_graph_is_the_one_with_less_arithmetic(litemedsam_folder: Path) -> None:
     """No transposed convolution, and no product projects the 64² pixels of the grid to an attention's 128 channels."""
-    model = onnx.load(str(decoder_folder / "decoder.onnx"))
+    model = onnx.load(str(litemedsam_folder / "decoder.onnx"))
     operators = {node.op_type for node in model.graph.node}
     assert "ConvTranspose" not in operators
     shapes = {
@@ -334,9 +334,9 @@ def test_the_graph_is_the_one_with_less_arithmetic(decoder_folder: Path) -> None
 
 @pytest.mark.slow
 def test_the_encoder_has_its_gelus_fused_no_training_mode_and_a_dynamic_batch(
-    encoder_folder: Path, litemedsam: Any, embedding: np.ndarray
+    litemedsam_folder: Path, litemedsam: Any, embedding: np.ndarray
 ) -> None:
-    model = onnx.load(str(encoder_folder / "encoder.onnx"))
+    model = onnx.load(str(litemedsam_folder / "encoder.onnx"))
     operators = [node.op_type for node in model.graph.node]
     assert operators.count("Gelu") > 10
     assert "Erf" not in operators
@@ -355,8 +355,8 @@ def test_the_encoder_has_its_gelus_fused_no_training_mode_and_a_dynamic_batch(
     np.testing.assert_allclose(together[2:], expected, atol=1e-3)
 
 
-def test_the_manifest_says_what_was_verified(decoder_folder: Path, litemedsam: Any) -> None:
-    manifest = load_manifest(decoder_folder)
+def test_the_manifest_says_what_was_verified(litemedsam_folder: Path, litemedsam: Any) -> None:
+    manifest = load_manifest(litemedsam_folder)
     assert manifest.model == "litemedsam"
     assert manifest.weights == litemedsam.weights
     assert manifest.settings["image_size"] == 256

@@ -34,15 +34,15 @@ def check_and_time(benchmark: Any, backend: str, part: Any, folder: Path, feed: 
 
 
 @pytest.mark.parametrize("backend", sorted(BACKENDS))
-def test_litemedsam_encoder(benchmark: Any, backend: str, litemedsam: Any, encoder_folder: Path) -> None:
+def test_litemedsam_encoder(benchmark: Any, backend: str, litemedsam: Any, litemedsam_folder: Path) -> None:
     image = np.random.default_rng(0).random((1, 3, 256, 256), dtype=np.float32)
-    check_and_time(benchmark, backend, litemedsam.encoder, encoder_folder, {"image": image})
+    check_and_time(benchmark, backend, litemedsam.encoder, litemedsam_folder, {"image": image})
 
 
 @pytest.mark.parametrize("prompts", [1, 16])
 @pytest.mark.parametrize("backend", sorted(BACKENDS))
 def test_litemedsam_decoder(
-    benchmark: Any, backend: str, prompts: int, litemedsam: Any, decoder_folder: Path, embedding: np.ndarray
+    benchmark: Any, backend: str, prompts: int, litemedsam: Any, litemedsam_folder: Path, embedding: np.ndarray
 ) -> None:
     rng = np.random.default_rng(0)
     feed = {
@@ -53,7 +53,7 @@ def test_litemedsam_decoder(
         "has_mask_input": np.zeros(1, dtype=np.float32),
         "orig_im_size": np.array([512, 512], dtype=np.float32),
     }
-    check_and_time(benchmark, backend, litemedsam.decoder, decoder_folder, feed)
+    check_and_time(benchmark, backend, litemedsam.decoder, litemedsam_folder, feed)
 
 
 @pytest.mark.parametrize("backend", sorted(BACKENDS))

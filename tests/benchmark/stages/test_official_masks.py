@@ -54,8 +54,8 @@ def chosen(case: tuple[Volume, dict[int, str]]) -> list[Slice]:
 
 
 @pytest.fixture(scope="module")
-def lanes(litemedsam: Any, encoder_folder: Path, decoder_folder: Path) -> Iterator[Mapping[str, Lane]]:
-    parts = [module_source(litemedsam.encoder, encoder_folder), module_source(litemedsam.decoder, decoder_folder)]
+def lanes(litemedsam: Any, litemedsam_folder: Path) -> Iterator[Mapping[str, Lane]]:
+    parts = [module_source(litemedsam.encoder, litemedsam_folder), module_source(litemedsam.decoder, litemedsam_folder)]
     keys = tuple(LaneKey(backend) for backend in BACKENDS)
     sam = SamInput.of(litemedsam.model)
     settings = LaneSettings(keys, "cpu", torch.get_num_threads())
