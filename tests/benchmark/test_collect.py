@@ -11,7 +11,7 @@ from benchmark.data.msd import CaseFiles, Task
 from benchmark.measure.statistics import summarise
 from benchmark.plan import Group, PlannedTask
 from benchmark.records import CaseRecord, LaneRecord
-from benchmark.results import Attested, Cell, Comparison, LaneKey
+from benchmark.results import Attested, Cell, Comparison, Effort, LaneKey
 from benchmark.spec import Spec
 
 PAIRS = 10
@@ -116,6 +116,15 @@ def test_a_batch_counts_all_its_slices() -> None:
     alone, _, _ = collect(records, make_group(1, "segment"), unet={"slices_per_batch": 1})
     assert alone.latency_unit == "slice"
     assert collect([record("c1")], unet={})[0].latency_unit == "slice"
+
+
+def test_effort_is_the_sum_over_the_cases_of_each_backend() -> None:
+    few, many = (lane(effort={"box": Effort(clicks=clicks, boxes=0.5, objects=4)}) for clicks in (3, 5))
+    none = lane(effort={})  # a case without the organ
+    ours, theirs, _ = collect([record("c1", few, many), record("c2", few, few), record("c3", none, none)])
+    assert ours.effort == Effort(clicks=6, boxes=1.0, objects=8)
+    assert theirs.effort == Effort(clicks=8, boxes=1.0, objects=8), "its own masks asked for more corrections"
+    assert collect([record("c1")])[0].effort is None, "what was not prompted for has no effort, and not one of 0"
 
 
 INT8 = LaneKey("onnxruntime", "int8")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from benchmark.lanes import Lane
 from benchmark.measure import case as measured
 from benchmark.measure.case import Predictions, measure_case
 from benchmark.measure.extent import Extent
+from benchmark.prompts import Effort, ObjectPrompt, tight_box
 from benchmark.records import CaseRecord
 from benchmark.results import Attested
+from benchmark.results import Effort as Recorded
 from benchmark.sections import MeasureSpec
 from benchmark.stages.base import Outcome, Unit
 
@@ -217,6 +220,33 @@ def test_a_reference_backend_that_fails_takes_the_parity_with_it() -> None:
     assert record.lanes["onnxruntime"].failed is None
     assert record.lanes["onnxruntime"].parity == {}
     assert list(predictions["box"]) == ["onnxruntime"]
+
+
+def test_effort_is_that_of_one_pass_of_each_backend_and_objects_are_pairs_of_slice_and_label() -> None:
+    """Corrections follow a backend's own masks, and a person does them once however often they are timed."""
+
+    class Clicking(Fake):
+        def __init__(self, clicks: int) -> None:
+            super().__init__()
+            self.clicks = clicks
+
+        def process(self, unit: Unit) -> Outcome:
+            return replace(super().process(unit), effort={"box": Effort(clicks=self.clicks, boxes=0.5)})
+
+    def prompted(chosen: Sequence[Slice]) -> Iterator[Unit]:
+        for piece in chosen:
+            component, other = (
+                ObjectPrompt(value, tight_box(piece.label == value), piece.label == value) for value in (1, 2)
+            )
+            yield Unit((piece,), {"box": (component, component, other)})
+
+    lanes = {"pytorch": Clicking(2), "onnxruntime": Clicking(3)}
+    record, _ = measure(make_slices(4), prompted, Extent(repeats=3, warmup=1), **lanes)
+    assert record.lanes["pytorch"].effort == {"box": Recorded(clicks=8, boxes=2, objects=8)}
+    assert record.lanes["onnxruntime"].effort == {"box": Recorded(clicks=12, boxes=2, objects=8)}
+    assert CaseRecord.model_validate_json(record.model_dump_json()) == record
+    plain, _ = measure(make_slices(2), pytorch=Fake())
+    assert plain.lanes["pytorch"].effort == {}, "a stage without prompts has none"
 
 
 def test_a_backend_that_fails_in_a_later_pass_gets_no_further_turn() -> None:
