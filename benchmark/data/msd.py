@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NoReturn
 
 from benchmark.data.intensity import CTWindow, Intensity
-from benchmark.data.tasks import defaults_for
+from benchmark.data.tasks import defaults_for, is_mri
 from benchmark.errors import InputError
 
 
@@ -159,7 +159,9 @@ class _Reader:
             channels=1 if per_channel else len(channels),
             labels=self.targets(declared, override.labels, defaults.targets),
             known_values=frozenset(declared) | {0},
-            intensity=defaults.intensity if override.window is None else self.window(override.window),
+            intensity=defaults.intensity
+            if override.window is None
+            else self.window(override.window, channels[channel]),
             cases=tuple(sorted(cases, key=lambda files: files.case)),
         )
 
@@ -213,7 +215,12 @@ class _Reader:
         skipped = {"ignore"} if wanted is None else set()
         return {value: name for value, name in declared.items() if name in names and name not in skipped}
 
-    def window(self, window: tuple[float, float]) -> CTWindow:
+    def window(self, window: tuple[float, float], modality: str) -> CTWindow:
+        if is_mri(modality):
+            raise InputError(
+                f"{self.name}: a CT window in Hounsfield units was asked for, and dataset.json says {modality}; leave "
+                "the window out, or correct `modality`."
+            )
         try:
             return CTWindow(*window)
         except ValueError as error:

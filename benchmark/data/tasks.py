@@ -58,9 +58,17 @@ OFFICIAL_TASKS: Mapping[str, TaskDefaults] = {
 _CT = re.compile(r"(?<![a-z])(ce|cb)?ct(?![a-z])|computed tomography", re.IGNORECASE)
 
 
+_MRI = re.compile(r"(?<![a-z])mri?(?![a-z])|magnetic resonance", re.IGNORECASE)
+
+
 def is_ct(modality: str) -> bool:
     """Whether a modality of dataset.json means computed tomography, whose units are Hounsfield's."""
     return _CT.search(modality) is not None
+
+
+def is_mri(modality: str) -> bool:
+    """Whether a modality of dataset.json surely means magnetic resonance, whose units are the scanner's own."""
+    return _MRI.search(modality) is not None
 
 
 def defaults_for(task_name: str, modality: str) -> TaskDefaults:

@@ -17,7 +17,7 @@ from benchmark.errors import InputError
 from benchmark.labelling.backend import open_pipeline
 from benchmark.labelling.output import Output, require_apart
 from benchmark.labelling.records import LabelledCase
-from benchmark.labelling.settings import LabelSettings, require_threads
+from benchmark.labelling.settings import LabelSettings, require_threads, require_weights
 from benchmark.labelling.stream import CaseEnd, CaseStart, Part, stream
 from benchmark.measure.environment import environment
 from benchmark.metrics import dice_per_label
@@ -71,6 +71,7 @@ def label_task(data: Path, settings: LabelSettings, out: Path, progress: Progres
     task = open_task(data, TaskOverride(settings.channel, settings.window, settings.labels))
     prompter = Prompter.of((settings.prompt,), task.labels, settings.per, settings.min_pixels, settings.seed)
     require_apart(out, task)
+    require_weights(settings)
     sam = load_sam(settings.model, settings.checkpoint, masks=settings.masks)
     libraries = environment(settings.threads).libraries
     output = Output(out, task, _provenance(task, settings, sam, libraries))

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from benchmark.errors import InputError
 from benchmark.prompts import find_strategy
 from benchmark.sections import Section, known
+from exporters.fetch import cached
 from exporters.sam import SAM_MODELS
 from runners.device import Device
 from runners.registry import BACKENDS, PRECISIONS
@@ -80,6 +81,20 @@ def require_threads(settings: LabelSettings) -> None:
     processors = os.cpu_count() or 1
     if settings.threads > processors:
         raise InputError(f"--threads: {settings.threads} is more than this machine's {processors} processors")
+
+
+def require_weights(settings: LabelSettings) -> None:
+    """Refuses a model whose weights are not here, before anything is read.
+
+    Raises:
+        InputError: there are none.
+    """
+    model = SAM_MODELS[settings.model]
+    if settings.checkpoint is None and model.packaged is None and cached(model.published) is None:
+        raise InputError(
+            f"--model {model.name}: its weights are not here; run `sambench fetch sam {model.name}`, or name a file of "
+            "them with --checkpoint"
+        )
 
 
 def parse_settings(**given: Any) -> LabelSettings:

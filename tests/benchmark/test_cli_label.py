@@ -87,6 +87,15 @@ def test_a_gpu_that_is_not_there_is_told_before_anything_is_read(
     assert code == 2 and "--device: cuda cannot be used: no NVIDIA driver on this machine; take cpu" in err
 
 
+def test_weights_that_are_not_here_are_told_in_labels_own_options(
+    task: Path, sambench: Sambench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMBENCH_CACHE", str(tmp_path / "empty"))
+    code, _, err = sambench("label", "--data", task, "--out", tmp_path / "out", "--model", "vit_b")
+    assert code == 2 and "run `sambench fetch sam vit_b`, or name a file of them with --checkpoint" in err
+    assert "--random-weights" not in err
+
+
 def test_what_is_no_task_is_told(task: Path, sambench: Sambench, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for data, told in (

@@ -231,6 +231,15 @@ def test_a_channel_out_of_range_lists_those_there_are(make_task: Callable[..., P
     assert "0 T2, 1 ADC" in complaint(folder, TaskOverride(channel=channel))
 
 
+@pytest.mark.parametrize("modality", ["MRI", "T2 MR", "magnetic resonance"])
+def test_a_ct_window_on_an_mri_is_refused(make_task: Callable[..., Path], modality: str) -> None:
+    """It would show black or white, and the Dice of it would be taken for the model's."""
+    task = make_task(json_fields={"modality": {"0": modality}})
+    assert f"Hounsfield units was asked for, and dataset.json says {modality}" in complaint(
+        task, TaskOverride(window=(40, 400))
+    )
+
+
 def test_a_window_without_width_is_the_users_mistake(make_task: Callable[..., Path]) -> None:
     assert "width above 0" in complaint(make_task(), TaskOverride(window=(40, 0)))
 
