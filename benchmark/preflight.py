@@ -61,7 +61,8 @@ def require_models(spec: Spec) -> None:
         if name not in SAM_MODELS:
             raise InputError(f"sam.models: {name!r} is not known; choose from {', '.join(SAM_MODELS)}")
         if spec.sam and name not in spec.sam.checkpoints and spec.sam.seed(name) is None:
-            _require_weights(SAM_MODELS[name])
+            otherwise = f"name a file in sam.checkpoints.{name}, or set sam.random_weights: 0 for latency alone"
+            require_weights(SAM_MODELS[name], "sam.models", otherwise)
     for name, path in spec.sam.checkpoints.items() if spec.sam else ():
         if not path.is_file():
             raise InputError(f"sam.checkpoints.{name}: {path} is no file; name the checkpoint that holds the weights")
@@ -69,23 +70,36 @@ def require_models(spec: Spec) -> None:
         load_unet(path)
 
 
-def _require_weights(model: SamModel) -> None:
+def require_weights(model: SamModel, field: str, otherwise: str) -> None:
+    """Refuses a model that was given no checkpoint and whose own weights are not here.
+
+    Args:
+        model: of the registry.
+        field: where the user named it.
+        otherwise: what there is to do besides fetching them.
+
+    Raises:
+        InputError: they are not here.
+    """
     if model.packaged is None and cached(model.published) is None:
         raise InputError(
-            f"sam.models: the weights of {model.name} are not here; run `sambench fetch sam {model.name}`, name a file "
-            f"in sam.checkpoints.{model.name}, or set sam.random_weights: 0 where latency alone matters"
+            f"{field}: the weights of {model.name} are not here; run `sambench fetch sam {model.name}`, {otherwise}"
         )
 
 
-def require_threads(spec: Spec) -> None:
+def require_threads(threads: int, field: str) -> None:
     """Refuses more threads than there are processors: libraries accept any number and then crawl.
 
+    Args:
+        threads: asked for.
+        field: where the user named them.
+
     Raises:
-        InputError: measure.threads is too high.
+        InputError: there are more.
     """
     processors = os.cpu_count() or 1
-    if (spec.measure.threads or 1) > processors:
-        raise InputError(f"measure.threads: {spec.measure.threads} is more than this machine's {processors} processors")
+    if threads > processors:
+        raise InputError(f"{field}: {threads} is more than this machine's {processors} processors")
 
 
 @contextmanager

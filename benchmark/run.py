@@ -82,7 +82,7 @@ class Run:
         """
         require_devices(self.spec)
         require_models(self.spec)
-        require_threads(self.spec)
+        require_threads(threads_of(self.spec), "measure.threads")
         planned = plan_tasks(self.spec)
         for task in planned:
             # A damaged or misdescribed task shows in its first case: before a model is loaded or exported.

@@ -17,18 +17,18 @@ from benchmark.errors import InputError
 from benchmark.labelling.backend import open_pipeline
 from benchmark.labelling.output import Output, require_apart
 from benchmark.labelling.records import LabelledCase
-from benchmark.labelling.settings import LabelSettings, require_threads, require_weights
+from benchmark.labelling.settings import LabelSettings
 from benchmark.labelling.stream import CaseEnd, CaseStart, Part, stream
 from benchmark.measure.environment import environment
 from benchmark.metrics import dice_per_label
-from benchmark.preflight import require_device, sole_user
+from benchmark.preflight import require_device, require_threads, require_weights, sole_user
 from benchmark.prompts import Effort, Prompter
 from benchmark.results import Effort as EffortRecord
 from benchmark.run import Progress
 from benchmark.stages.ahead import ahead
 from benchmark.stages.base import Labels, NotFiniteError, Outcome
 from benchmark.stages.pseudolabel import Prepared, PseudolabelPipeline
-from exporters.sam import LoadedSam, load_sam
+from exporters.sam import SAM_MODELS, LoadedSam, load_sam
 from runners.base import RunnerError
 
 SLICES_AHEAD = 2
@@ -66,12 +66,13 @@ def label_task(data: Path, settings: LabelSettings, out: Path, progress: Progres
         ExportError: the model cannot be loaded or exported.
         RunnerError: the backend or device cannot be had, or answers with NaN.
     """
-    require_threads(settings)
+    require_threads(settings.threads, "--threads")
     require_device(settings.device, "--device")
     task = open_task(data, TaskOverride(settings.channel, settings.window, settings.labels))
     prompter = Prompter.of((settings.prompt,), task.labels, settings.per, settings.min_pixels, settings.seed)
     require_apart(out, task)
-    require_weights(settings)
+    if settings.checkpoint is None:
+        require_weights(SAM_MODELS[settings.model], "--model", "or name a file of them with --checkpoint")
     sam = load_sam(settings.model, settings.checkpoint, masks=settings.masks)
     libraries = environment(settings.threads).libraries
     output = Output(out, task, _provenance(task, settings, sam, libraries))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,6 @@ from pydantic_core import ErrorDetails
 from benchmark.errors import InputError
 from benchmark.prompts import find_strategy
 from benchmark.sections import Section, known
-from exporters.fetch import cached
 from exporters.sam import SAM_MODELS
 from runners.device import Device
 from runners.registry import BACKENDS, PRECISIONS
@@ -70,31 +68,6 @@ class LabelSettings(Section):
     def _known_precision(cls, precision: str, info: ValidationInfo) -> str:
         # The backend is not there if it was refused, which is told already.
         return known((precision,), PRECISIONS[info.data.get("backend", "onnxruntime")], "precision of this backend")[0]
-
-
-def require_threads(settings: LabelSettings) -> None:
-    """Refuses more threads than there are processors: libraries accept any number and then crawl.
-
-    Raises:
-        InputError: there are more.
-    """
-    processors = os.cpu_count() or 1
-    if settings.threads > processors:
-        raise InputError(f"--threads: {settings.threads} is more than this machine's {processors} processors")
-
-
-def require_weights(settings: LabelSettings) -> None:
-    """Refuses a model whose weights are not here, before anything is read.
-
-    Raises:
-        InputError: there are none.
-    """
-    model = SAM_MODELS[settings.model]
-    if settings.checkpoint is None and model.packaged is None and cached(model.published) is None:
-        raise InputError(
-            f"--model {model.name}: its weights are not here; run `sambench fetch sam {model.name}`, or name a file of "
-            "them with --checkpoint"
-        )
 
 
 def parse_settings(**given: Any) -> LabelSettings:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmark import cli
+from tests.benchmark.fake_sam import FakeSam
 
 MSD_REAL = Path(__file__).parents[2].parent / "shared" / "msd-real"
 
@@ -58,6 +59,17 @@ def make_task(tmp_path: Path) -> MakeTask:
         return folder
 
     return make
+
+
+@pytest.fixture
+def fake_sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeSam:
+    """In the place of every model that `sambench label` loads, with a cache of its own."""
+    from benchmark.labelling import job
+
+    fake = FakeSam()
+    monkeypatch.setenv("SAMBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(job, "load_sam", lambda name, checkpoint, masks: fake)
+    return fake
 
 
 @pytest.fixture

@@ -9,18 +9,9 @@ from typing import Any
 import pytest
 
 from benchmark import preflight
-from benchmark.labelling import job
 from tests.benchmark.conftest import MakeTask, Sambench
 from tests.benchmark.fake_sam import FakeSam
 from tests.benchmark.labelling.conftest import boxes, greys
-
-
-@pytest.fixture
-def fake_sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeSam:
-    fake = FakeSam()
-    monkeypatch.setenv("SAMBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(job, "load_sam", lambda name, checkpoint, masks: fake)
-    return fake
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.preflight import require_models
+from benchmark.preflight import require_models, require_threads
 from benchmark.spec import Spec
 
 
@@ -28,3 +29,10 @@ def test_a_model_without_weights_here_is_refused_before_anything_is_measured(
         require_models(Spec.model_validate(content))
     for given in ({"random_weights": 0}, {"checkpoints": {"vit_b": str(Path(__file__))}}):
         require_models(Spec.model_validate({**content, "sam": {"models": ["vit_b"], **given}}))
+
+
+def test_more_threads_than_processors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    require_threads(4, "--threads")
+    with pytest.raises(InputError, match="--threads: 5 is more than this machine's 4 processors"):
+        require_threads(5, "--threads")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.labelling import job
 from benchmark.labelling.job import LabelReport, label_task
 from benchmark.labelling.settings import parse_settings
 from benchmark.stages.base import Outcome
@@ -40,15 +39,6 @@ def greys(shape: tuple[int, ...] = (12, 10, 6)) -> np.ndarray:
 @pytest.fixture
 def task(make_task: MakeTask) -> Path:
     return make_task(image=greys(), label=boxes(), cases=("case_1", "case_2", "case_3"))
-
-
-@pytest.fixture
-def fake_sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeSam:
-    """In the place of every model, with a cache of its own."""
-    fake = FakeSam()
-    monkeypatch.setenv("SAMBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(job, "load_sam", lambda name, checkpoint, masks: fake)
-    return fake
 
 
 @pytest.fixture

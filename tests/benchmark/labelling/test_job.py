@@ -130,6 +130,7 @@ def test_a_label_takes_the_name_of_its_image(make_task: MakeTask, label: Label, 
     data = make_task(image=greys(), label=boxes(), json_fields={"training": training})
     (data / "labelsTr/case_1.nii.gz").rename(data / "labelsTr/seg_of_1.nii.gz")
     label(data, tmp_path / "Task78_Pseudo")
+    assert [path.name for path in (tmp_path / "Task78_Pseudo/labelsTr").iterdir()] == ["case_1.nii.gz"]
     require_convertible(tmp_path / "Task78_Pseudo")
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.labelling.settings import LabelSettings, parse_settings, require_threads
+from benchmark.labelling.settings import parse_settings
 
 
 @pytest.mark.parametrize(
@@ -40,13 +39,6 @@ def test_a_bad_option_is_one_sentence(given: dict[str, Any], told: str) -> None:
 def test_an_unknown_backend_is_told_and_not_its_precision() -> None:
     with pytest.raises(InputError, match="--backend"):
         parse_settings(backend="caffe", precision="int4")
-
-
-def test_more_threads_than_processors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    require_threads(LabelSettings(threads=4))
-    with pytest.raises(InputError, match="--threads: 5 is more than this machine's 4 processors"):
-        require_threads(LabelSettings(threads=5))
 
 
 def test_the_same_labels_in_another_order_are_the_same_labelling() -> None:
