@@ -59,7 +59,9 @@ def official_sam(litemedsam: Any) -> Any:
     """
     pytest.importorskip("segment_anything", reason="the official implementation is not installed")
     import torch
-    from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+    from segment_anything.modeling import Sam
+
+    from tests.perf.plain_loop import official_parts
 
     class GivenEmbedding(torch.nn.Module):
         img_size = 256
@@ -72,17 +74,7 @@ def official_sam(litemedsam: Any) -> Any:
             assert self.embedding is not None
             return self.embedding
 
-    prompt_encoder = PromptEncoder(
-        embed_dim=256, image_embedding_size=(64, 64), input_image_size=(256, 256), mask_in_chans=16
-    )
-    mask_decoder = MaskDecoder(
-        num_multimask_outputs=3,
-        transformer=TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8),
-        transformer_dim=256,
-    )
-    prompt_encoder.load_state_dict(litemedsam.decoder.module.prompt_encoder.state_dict())
-    mask_decoder.load_state_dict(litemedsam.decoder.module.mask_decoder.state_dict())
-    return Sam(GivenEmbedding(), prompt_encoder, mask_decoder).eval().requires_grad_(False)
+    return Sam(GivenEmbedding(), *official_parts(litemedsam)).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="session")

@@ -29,10 +29,8 @@ class LiteMedSam(Sam):
         return torch.nn.functional.pad(x, (0, SIDE - x.shape[-1], 0, SIDE - x.shape[-2]))
 
 
-def official_predictor(loaded: LoadedSam) -> SamPredictor:
-    """The official predictor over LiteMedSAM's weights."""
-    encoder = loaded.encoder.module.image_encoder
-    encoder.img_size = SIDE  # where `Sam` looks for it
+def official_parts(loaded: LoadedSam) -> tuple[PromptEncoder, MaskDecoder]:
+    """Meta's own prompt encoder and mask decoder with LiteMedSAM's weights."""
     prompts = PromptEncoder(
         embed_dim=256, image_embedding_size=(64, 64), input_image_size=(SIDE, SIDE), mask_in_chans=16
     )
@@ -43,7 +41,14 @@ def official_predictor(loaded: LoadedSam) -> SamPredictor:
     )
     prompts.load_state_dict(loaded.decoder.module.prompt_encoder.state_dict())
     masks.load_state_dict(loaded.decoder.module.mask_decoder.state_dict())
-    return SamPredictor(LiteMedSam(encoder, prompts, masks).eval().requires_grad_(False))
+    return prompts, masks
+
+
+def official_predictor(loaded: LoadedSam) -> SamPredictor:
+    """The official predictor over LiteMedSAM's weights."""
+    encoder = loaded.encoder.module.image_encoder
+    encoder.img_size = SIDE  # where `Sam` looks for it
+    return SamPredictor(LiteMedSam(encoder, *official_parts(loaded)).eval().requires_grad_(False))
 
 
 def label_slice(
