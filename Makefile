@@ -12,7 +12,7 @@ setup: $(STAMP)
 
 $(STAMP): pyproject.toml
 	test -x "$(BIN)/python" || $(PYTHON) -m venv "$(VENV)"
-	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --editable ".[sam,litemedsam,test,dev]"
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --editable ".[sam,litemedsam,nnunet,test,dev]"
 	touch "$(STAMP)"
 
 demo: $(STAMP)

@@ -135,8 +135,8 @@ def _effort(lanes: Sequence[LaneRecord], variant: str) -> Effort | None:
 
 
 def _unit(group: Group, spec: Spec) -> str:
-    if group.stage == "segment" and spec.unet is not None and spec.unet.slices_per_batch > 1:
-        return f"batch of up to {spec.unet.slices_per_batch} slices"
+    if group.stage == "segment" and spec.unet is not None and spec.unet.windows_per_batch > 1:
+        return f"batch of up to {spec.unet.windows_per_batch} slices"
     return "slice"
 
 

@@ -136,6 +136,9 @@ class Cell(_Model):
     effort: Effort | None = Field(default=None, description="of all cases together; null outside `pseudolabel`")
     latency_unit: str = "slice"
     latency_ms: Latency | None = None
+    window_latency_ms: Latency | None = Field(
+        default=None, description="`segment`: of one window through the network, the mean of each unit's windows"
+    )
     volume_latency_ms: Latency | None = None
     phases_ms: dict[str, float] = Field(default={}, description="mean milliseconds per slice of each phase, in order")
     throughput: Throughput | None = None
@@ -145,6 +148,14 @@ class Cell(_Model):
     attestation: dict[str, Attested] = Field(default={}, description="one entry per runner: encoder, decoder, unet")
     load_ms: float | None = Field(default=None, description="loading all runners of the stage, in this process")
     first_call_ms: float | None = Field(default=None, description="the first unit after loading, before the warm-up")
+    first_shape_ms: dict[str, float] = Field(
+        default={}, description="the first unit of each new shape, kept out of the warm samples; longest over cases"
+    )
+    sliding_window: dict[str, object] | None = Field(
+        default=None, description="`segment`: patch, overlap, blending, padding, accumulation, mirroring, windows at once"
+    )
+    preprocessing: str | None = Field(default=None, description="`segment`: what the network was shown, in words")
+    empty_classes: str | None = Field(default=None, description="what counts where a label is absent, in words")
     kernel_share: float | None = Field(default=None, description="share of CPU time that the kernel took, 0 to 1")
     notes: list[str] = []
 

@@ -181,7 +181,8 @@ class Run:
         settings = self.spec.unet
         if settings is None:
             raise ValueError("the segmentation stage needs spec.unet")
-        windows = segment.Windows(unet.config.patch, settings.overlap, settings.slices_per_batch)
+        own = {"overlap": settings.overlap, "blending": settings.blending}
+        windows = unet.config.windows.model_copy(update={k: value for k, value in own.items() if value is not None})
         channels, labels = segment.match_labels(unet.config.labels, planned.task.labels)
         if not labels:
             raise InputError(
@@ -195,16 +196,18 @@ class Run:
                 f"{planned.name}: UNet {variant} does not know {absent}; its Dice leaves them out"
             )
         parts = (unet.unet,)
-        name = f"unet-2d-{planned.name}-{variant}"
+        name = f"{unet.config.name}-{planned.name}-{variant}"
         lanes = plan_lanes(self.spec, UNET_PRECISIONS)
         sources = self._artifacts(name, unet.weights.key, parts, lanes, lambda folder, _: unet.export(folder))
         for device in self.spec.devices:
-            content = {"checkpoint": unet.weights.key, "windows": str(windows), "labels": labels}
-            group = self._group("segment", planned, "unet-2d", (variant,), device, lanes, planned.test, content)
+            content = {"checkpoint": unet.weights.key, "windows": windows.model_dump(mode="json"), "labels": labels}
+            group = self._group("segment", planned, unet.config.name, (variant,), device, lanes, planned.test, content)
             work = Work(
                 sources=sources,
-                pipeline=lambda runners: segment.SegmentPipeline(runners[0], variant, channels, windows),
-                units=lambda _, chosen: segment.units(chosen, settings.slices_per_batch),
+                pipeline=lambda runners: segment.SegmentPipeline(
+                    runners[0], variant, channels, windows, settings.windows_per_batch
+                ),
+                units=lambda _, chosen: segment.units(chosen, settings.windows_per_batch),
                 labels=labels,
             )
             self._measure(group, work)

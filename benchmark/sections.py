@@ -97,29 +97,65 @@ class SamSpec(Section):
         return self
 
 
-class UnetSpec(Section):
-    """The segmentation stage: a 2-D UNet trained here on each kind of label, or brought as checkpoints."""
+class TrainSpec(Section):
+    """How a UNet is trained: the whole of `sambench train --config`, and a part of a run's `unet`."""
+
+    epochs: int = Field(default=120, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=4e-3, gt=0)
+    patch: tuple[PositiveInt, ...] = Field(
+        default=(128, 128),
+        min_length=2,
+        max_length=3,
+        description="voxels of a window: rows and columns of a slice for a 2-D UNet, X, Y and Z for a 3-D one",
+    )
+    spacing: tuple[float, float, float] | None = Field(
+        default=None, description="mm along X, Y and Z that a 3-D UNet's volumes are resampled to; null keeps their own"
+    )
+    channels: tuple[PositiveInt, ...] = (16, 32, 64, 128)
+    strides: tuple[PositiveInt, ...] = (2, 2, 2)
+    res_units: int = Field(default=2, ge=0)
+    test_share: float = Field(default=0.34, gt=0, lt=1, description="share of the cases that is only tested on")
+    validation_share: float = Field(
+        default=0.2, ge=0, lt=1, description="share of the other cases that choose the best epoch and teach nothing"
+    )
+    same_case: bool = Field(
+        default=False, description="let a task of one case train and test on it: speed and parity, no accuracy"
+    )
+
+    @model_validator(mode="after")
+    def _network_can_be_built(self) -> TrainSpec:
+        from exporters.unet_config import SlidingWindow, monai_unet
+
+        if self.spacing is not None and (len(self.patch) == 2 or min(self.spacing) <= 0):
+            raise ValueError(
+                "spacing is three positive sizes in mm, for a patch of three sides; leave it out otherwise"
+            )
+        try:
+            monai_unet({}, SlidingWindow(patch=self.patch), self.channels, self.strides)
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        return self
+
+
+class UnetSpec(TrainSpec):
+    """The segmentation stage: a UNet trained here on each kind of label, or brought as checkpoints."""
 
     labels: tuple[str, ...] | None = Field(
         default=None,
         min_length=1,
         description="prompt strategies and `reference`; by default the first strategy and `reference`",
     )
-    checkpoints: tuple[Path, ...] = Field(default=(), description="trained by sambench; then nothing is trained")
-    epochs: int = Field(default=120, ge=1)
-    batch_size: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=4e-3, gt=0)
-    patch: tuple[PositiveInt, PositiveInt] = (128, 128)
-    channels: tuple[PositiveInt, ...] = (16, 32, 64, 128)
-    strides: tuple[PositiveInt, ...] = (2, 2, 2)
-    res_units: int = Field(default=2, ge=0)
-    test_share: float = Field(default=0.34, gt=0, lt=1, description="share of the cases that is only tested on")
-    same_case: bool = Field(
-        default=False, description="let a task of one case train and test on it: speed and parity, no accuracy"
+    weak_vs_full: bool = Field(
+        default=False, description="train on pseudo labels and on reference labels, and insist on comparing the two"
     )
-    slices_per_batch: int = Field(default=8, ge=1, description="slices that go through the UNet at once")
-    overlap: float = Field(
-        default=0.25, ge=0, lt=1, description="of the sliding windows, where a slice exceeds a patch"
+    checkpoints: tuple[Path, ...] = Field(default=(), description="networks to bring; then nothing is trained")
+    windows_per_batch: int = Field(default=8, ge=1, description="windows that go through the UNet at once")
+    overlap: float | None = Field(
+        default=None, ge=0, lt=1, description="of the sliding windows; by default as the network has it"
+    )
+    blending: Literal["constant", "gaussian"] | None = Field(
+        default=None, description="of the sliding windows; by default as the network has it"
     )
 
     @field_validator("labels")
@@ -132,16 +168,6 @@ class UnetSpec(Section):
     def _distinct_checkpoints(cls, checkpoints: tuple[Path, ...]) -> tuple[Path, ...]:
         distinct(tuple(path.stem for path in checkpoints))  # the results tell them apart by it
         return checkpoints
-
-    @model_validator(mode="after")
-    def _network_can_be_built(self) -> UnetSpec:
-        from exporters.unet import UNetConfig
-
-        try:
-            UNetConfig(labels={}, patch=self.patch, channels=self.channels, strides=self.strides)
-        except ValidationError as error:
-            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-        return self
 
 
 class MeasureSpec(Section):

@@ -22,7 +22,7 @@ from benchmark.plan import REFERENCE_LANE, Group, PlannedTask, chosen_slices, fi
 from benchmark.results import LaneKey, Training
 from benchmark.spec import REFERENCE_LABELS, Spec
 from exporters.manifest import sha256_file
-from exporters.unet import UNetConfig
+from exporters.unet_config import SlidingWindow, monai_unet
 
 PSEUDOLABELS = "pseudolabels"
 MODELS = "models"
@@ -163,12 +163,12 @@ def _train(source: Supervision, checkpoint: Path, name: str, on_epochs: Callable
     slices = sum(len(np.load(case.image, mmap_mode="r")) for case in cases)
     if slices == 0:
         raise InputError(f"{source.planned.task.folder}: no training case has a label; add cases or change data.seed")
-    config = UNetConfig(
-        labels=dict(source.planned.task.labels),
-        patch=settings.patch,
-        channels=settings.channels,
-        strides=settings.strides,
-        res_units=settings.res_units,
+    config = monai_unet(
+        dict(source.planned.task.labels),
+        SlidingWindow(patch=settings.patch),
+        settings.channels,
+        settings.strides,
+        settings.res_units,
     )
     done = 0
 
@@ -188,7 +188,7 @@ def _train(source: Supervision, checkpoint: Path, name: str, on_epochs: Callable
     notes = ["trained and tested on the same case"] if source.planned.same_case else []
     return Training(
         task=source.planned.name,
-        model="unet-2d",
+        model=config.name,
         labels=source.labels,
         cases=[files.case for files in source.planned.train],
         slices=slices,

@@ -1,4 +1,4 @@
-"""The MONAI UNet: its checkpoint, and its way to ONNX."""
+"""A segmentation network: its checkpoint, and its way to ONNX."""
 
 from __future__ import annotations
 
@@ -8,50 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
+from pydantic import ValidationError
 
 from exporters.base import export_artifact
 from exporters.checkpoint import load_checkpoint, load_state
 from exporters.exportable import Exportable, Feed
 from exporters.manifest import ExportError, Manifest, TensorSpec, Weights, sha256_file
+from exporters.unet_config import UNetConfig
 
-CHECKPOINT_FORMAT = "sambench-unet-1"
-
-
-class UNetConfig(BaseModel):
-    """The network and what its channels mean; it travels inside the checkpoint.
-
-    Attributes:
-        labels: the label value and name of output channels 1, 2, …; channel 0 is the background.
-        patch: rows and columns of one window, in voxels; a multiple of the product of the strides.
-        channels: feature channels of each level.
-        strides: between the levels.
-        res_units: residual units per level.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    labels: dict[int, str]
-    patch: tuple[int, int] = (128, 128)
-    in_channels: int = 1
-    channels: tuple[PositiveInt, ...] = (16, 32, 64, 128)
-    strides: tuple[PositiveInt, ...] = (2, 2, 2)
-    res_units: int = 2
-
-    @model_validator(mode="after")
-    def _patch_fits_the_strides(self) -> UNetConfig:
-        step = int(np.prod(self.strides))
-        if any(side <= 0 or side % step for side in self.patch):
-            raise ValueError(f"patch {self.patch} is not a multiple of {step}, the product of the strides")
-        if not self.strides or len(self.channels) != len(self.strides) + 1:
-            raise ValueError("channels must have one entry more than strides, and strides at least one")
-        return self
+CHECKPOINT_FORMAT = "sambench-unet-2"
 
 
 def build_unet(config: UNetConfig) -> Any:
-    """A MONAI UNet whose forward is `image` [B,C,H,W] → `logits` [B,K,H,W]; weights are random."""
+    """A network of MONAI's whose forward is `image` [B,C,*spatial] → `logits` [B,K,*spatial]; weights are random."""
     import torch
-    from monai.networks.nets import UNet
+    from monai.networks import nets
     from torch import nn
 
     class SegmentationUNet(nn.Module):
@@ -59,13 +30,11 @@ def build_unet(config: UNetConfig) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.network = UNet(
-                spatial_dims=2,
+            self.network = getattr(nets, config.network)(
+                spatial_dims=config.spatial_dims,
                 in_channels=config.in_channels,
-                out_channels=len(config.labels) + 1,
-                channels=config.channels,
-                strides=config.strides,
-                num_res_units=config.res_units,
+                out_channels=config.out_channels,
+                **config.arguments,
             )
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -90,7 +59,8 @@ class LoadedUNet:
 
     def export(self, out_dir: Path) -> Manifest:
         """Writes unet.onnx and manifest.json; see `export_artifact`."""
-        return export_artifact(out_dir, "unet-2d", self.weights, (self.unet,), self.config.model_dump(mode="json"))
+        settings = self.config.model_dump(mode="json")
+        return export_artifact(out_dir, self.config.name, self.weights, (self.unet,), settings)
 
 
 def load_unet(path: Path) -> LoadedUNet:
@@ -117,14 +87,14 @@ def load_unet(path: Path) -> LoadedUNet:
 def _exportable(config: UNetConfig, network: Any) -> Exportable:
     def feeds() -> Sequence[Feed]:
         rng = np.random.default_rng(0)
-        shape = (config.in_channels, *config.patch)
+        shape = (config.in_channels, *config.windows.patch)
         return [{"image": rng.random((batch, *shape), dtype=np.float32)} for batch in (2, 1, 5)]
 
     return Exportable(
         name="unet",
         module=network,
-        inputs=(TensorSpec(name="image", dims=("B", config.in_channels, *config.patch)),),
-        outputs=(TensorSpec(name="logits", dims=("B", len(config.labels) + 1, *config.patch)),),
+        inputs=(TensorSpec(name="image", dims=("B", config.in_channels, *config.windows.patch)),),
+        outputs=(TensorSpec(name="logits", dims=("B", config.out_channels, *config.windows.patch)),),
         feeds=feeds,
         tolerance={"logits": 1e-3},
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby, islice
 
 import numpy as np
@@ -12,26 +11,8 @@ from monai.inferers.utils import sliding_window_inference
 
 from benchmark.data.slices import Slice
 from benchmark.stages.base import Labels, Outcome, PhaseClock, Unit, require_finite
+from exporters.unet_config import SlidingWindow
 from runners.base import Runner
-
-
-@dataclass(frozen=True)
-class Windows:
-    """The sliding windows, the same for every backend.
-
-    Attributes:
-        patch: rows and columns; a smaller slice is zero-padded to it.
-        overlap: share of a patch that neighbours have in common; where they do, logits are averaged with equal weight.
-        batch: windows that go through the network at once.
-    """
-
-    patch: tuple[int, int]
-    overlap: float
-    batch: int
-
-    def __str__(self) -> str:
-        size = f"{self.patch[0]}×{self.patch[1]}"
-        return f"{size} windows, overlap {self.overlap:g}, constant blending, {self.batch} at once"
 
 
 def units(chosen: Iterable[Slice], batch: int) -> Iterator[Unit]:
@@ -64,12 +45,14 @@ class SegmentPipeline:
         variant: the kind of labels it was trained on.
         channels: the label value of output channels 1, 2, …
         windows: the sliding windows.
+        batch: windows that go through the network at once.
     """
 
-    def __init__(self, unet: Runner, variant: str, channels: Sequence[int], windows: Windows) -> None:
+    def __init__(self, unet: Runner, variant: str, channels: Sequence[int], windows: SlidingWindow, batch: int) -> None:
         self.unet = unet
         self.variant = variant
         self.windows = windows
+        self.batch = batch
         self._values = np.array([0, *channels], dtype=np.uint8)
 
     def process(self, unit: Unit) -> Outcome:
@@ -79,7 +62,7 @@ class SegmentPipeline:
             images = torch.from_numpy(np.stack([piece.image for piece in unit.slices])[:, None]) / 255
         with clock("infer"):
             logits = sliding_window_inference(
-                images, self.windows.patch, self.windows.batch, self._predict, overlap=self.windows.overlap
+                images, self.windows.patch, self.batch, self._predict, overlap=self.windows.overlap
             )
         with clock("postprocess"):
             values = torch.as_tensor(logits).numpy()

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from benchmark.files import atomic_path
-from exporters.unet import UNetConfig, build_unet, unet_checkpoint
+from exporters.unet import build_unet, unet_checkpoint
+from exporters.unet_config import UNetConfig
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,8 @@ def _transforms(config: UNetConfig) -> Any:
             EnsureChannelFirstd(both, channel_dim="no_channel"),
             EnsureTyped(both, dtype=torch.float32),
             ScaleIntensityRanged("image", 0, 255, 0, 1),
-            SpatialPadd(both, config.patch),
-            RandSpatialCropd(both, config.patch, random_size=False),
+            SpatialPadd(both, config.windows.patch),
+            RandSpatialCropd(both, config.windows.patch, random_size=False),
             RandAffined(
                 both,
                 prob=0.7,

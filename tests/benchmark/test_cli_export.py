@@ -17,7 +17,8 @@ from benchmark.samples import SLICES
 from exporters.fetch import Published
 from exporters.manifest import MANIFEST_FILE, load_manifest, sha256_file
 from exporters.sam import SAM_MODELS
-from exporters.unet import UNetConfig, build_unet, load_unet, unet_checkpoint
+from exporters.unet import build_unet, load_unet, unet_checkpoint
+from exporters.unet_config import SlidingWindow, monai_unet
 from tests.benchmark.conftest import MakeTask, Sambench
 from tests.conftest import MSD_REAL
 
@@ -238,7 +239,7 @@ def test_a_folder_of_somebody_elses_is_not_replaced(sambench: Sambench, work: Pa
 def unet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """An artifact and its checkpoint."""
     folder = tmp_path_factory.mktemp("unet")
-    config = UNetConfig(labels={1: "spleen"}, patch=(16, 16), channels=(4, 8), strides=(2,), res_units=1)
+    config = monai_unet({1: "spleen"}, SlidingWindow(patch=(16, 16)), (4, 8), (2,), 1)
     torch.save(unet_checkpoint(config, build_unet(config)), folder / "unet.pt")
     load_unet(folder / "unet.pt").export(folder / "artifact")
     return folder / "artifact", folder / "unet.pt"

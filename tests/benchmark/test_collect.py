@@ -113,7 +113,7 @@ def test_a_batch_counts_all_its_slices() -> None:
     assert ours.phases_ms == pytest.approx({"infer": 5.0})
     assert ours.latency_unit == "batch of up to 8 slices"
     assert (comparison.pairs, comparison.verdict) == (2, "inconclusive")
-    alone, _, _ = collect(records, make_group(1, "segment"), unet={"slices_per_batch": 1})
+    alone, _, _ = collect(records, make_group(1, "segment"), unet={"windows_per_batch": 1})
     assert alone.latency_unit == "slice"
     assert collect([record("c1")], unet={})[0].latency_unit == "slice"
 

@@ -171,7 +171,8 @@ def test_what_could_change_the_weights_is_trained_again(folder: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "changes", [{"name": "other"}, {"unet": {"overlap": 0.5}}, {"unet": {"slices_per_batch": 2}}, {"devices": ["cuda"]}]
+    "changes",
+    [{"name": "other"}, {"unet": {"overlap": 0.5}}, {"unet": {"windows_per_batch": 2}}, {"devices": ["cuda"]}],
 )
 def test_what_only_concerns_measuring_is_not_trained_again(
     folder: Path, tmp_path: Path, changes: dict[str, Any]

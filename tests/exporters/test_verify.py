@@ -24,10 +24,11 @@ from exporters.manifest import (
     load_manifest,
     sha256_file,
 )
-from exporters.unet import UNetConfig, build_unet, load_unet, unet_checkpoint
+from exporters.unet import build_unet, load_unet, unet_checkpoint
+from exporters.unet_config import SlidingWindow, monai_unet
 from exporters.verify import _must_pass, verify_artifact
 
-CONFIG = UNetConfig(labels={1: "spleen"}, patch=(16, 16), channels=(4, 8), strides=(2,), res_units=1)
+CONFIG = monai_unet({1: "spleen"}, SlidingWindow(patch=(16, 16)), (4, 8), (2,), 1)
 
 
 def save_unet(path: Path, seed: int) -> Path:

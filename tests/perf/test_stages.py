@@ -13,7 +13,8 @@ import pytest
 
 from benchmark.lanes import module_source
 from exporters.base import export_artifact
-from exporters.unet import UNetConfig, load_unet, unet_checkpoint
+from exporters.unet import load_unet, unet_checkpoint
+from exporters.unet_config import SlidingWindow, monai_unet
 from runners.device import Device
 from runners.registry import BACKENDS, make_runner
 
@@ -62,7 +63,7 @@ def test_unet_batch_of_8(benchmark: Any, backend: str, tmp_path: Path) -> None:
 
     from exporters.unet import build_unet
 
-    config = UNetConfig(labels={1: "liver", 2: "spleen"})
+    config = monai_unet({1: "liver", 2: "spleen"}, SlidingWindow(patch=(128, 128)))
     torch.save(unet_checkpoint(config, build_unet(config)), tmp_path / "unet.pt")
     loaded = load_unet(tmp_path / "unet.pt")
     export_artifact(tmp_path / "artifact", "unet", loaded.weights, (loaded.unet,), {})

@@ -14,10 +14,11 @@ from benchmark.data.slices import Slice
 from benchmark.lanes import LaneSettings, module_source, open_lanes
 from benchmark.results import LaneKey
 from benchmark.stages.base import NotFiniteError, Unit
-from benchmark.stages.segment import SegmentPipeline, Windows, match_labels, units
-from exporters.unet import UNetConfig, build_unet, load_unet, unet_checkpoint
+from benchmark.stages.segment import SegmentPipeline, match_labels, units
+from exporters.unet import build_unet, load_unet, unet_checkpoint
+from exporters.unet_config import SlidingWindow, monai_unet
 
-CONFIG = UNetConfig(labels={1: "liver", 4: "spleen"}, patch=(16, 24), channels=(4, 8, 8), strides=(2, 2), res_units=1)
+CONFIG = monai_unet({1: "liver", 4: "spleen"}, SlidingWindow(patch=(16, 24)), (4, 8, 8), (2, 2), 1)
 
 
 class Tensor:
@@ -74,7 +75,8 @@ def test_every_voxel_of_a_slice_as_large_as_the_patch_smaller_or_larger_gets_its
 ) -> None:
     network = Thresholds()
     pieces = tuple(piece(*shape, seed=seed) for seed in range(3))
-    pipeline = SegmentPipeline(network, "reference", [4, 9], Windows((16, 24), overlap, 4))  # type: ignore[arg-type]
+    windows = SlidingWindow(patch=(16, 24), overlap=overlap)
+    pipeline = SegmentPipeline(network, "reference", [4, 9], windows, 4)  # type: ignore[arg-type]
     outcome = pipeline.process(Unit(pieces, {}))
     found = outcome.labels["reference"]
     assert (found.shape, found.dtype) == ((3, *shape), np.uint8)
@@ -87,20 +89,17 @@ def test_every_voxel_of_a_slice_as_large_as_the_patch_smaller_or_larger_gets_its
 
 def test_a_channel_that_the_task_does_not_know_becomes_background() -> None:
     unit = Unit((piece(16, 24),), {})
-    windows = Windows((16, 24), 0.25, 4)
-    found = SegmentPipeline(Thresholds(), "x", [0, 9], windows).process(unit).labels["x"]  # type: ignore[arg-type]
+    windows = SlidingWindow(patch=(16, 24))
+    found = SegmentPipeline(Thresholds(), "x", [0, 9], windows, 4).process(unit).labels["x"]  # type: ignore[arg-type]
     assert set(np.unique(found)) == {0, 9}
 
 
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])
 def test_a_network_that_answers_with_no_number_fails_rather_than_labels(bad: float) -> None:
-    pipeline = SegmentPipeline(Thresholds(bad), "x", [1, 2], Windows((16, 24), 0.25, 4))  # type: ignore[arg-type]
+    windows = SlidingWindow(patch=(16, 24))
+    pipeline = SegmentPipeline(Thresholds(bad), "x", [1, 2], windows, 4)  # type: ignore[arg-type]
     with pytest.raises(NotFiniteError):
         pipeline.process(Unit((piece(20, 30),), {}))
-
-
-def test_windows_say_what_they_are() -> None:
-    assert str(Windows((128, 96), 0.25, 8)) == "128×96 windows, overlap 0.25, constant blending, 8 at once"
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +117,12 @@ def test_both_backends_label_alike_and_as_a_single_pass_of_the_network(unet_fold
     sources = {"fp32": [module_source(loaded.unet, unet_folder / "artifact")]}
     lane_settings = LaneSettings((LaneKey("pytorch"), LaneKey("onnxruntime")), "cpu", torch.get_num_threads())
     exact, large = (Unit(tuple(piece(*shape, seed=s) for s in range(3)), {}) for shape in ((16, 24), (40, 50)))
-    windows = Windows((16, 24), 0.25, 2)
+    windows = SlidingWindow(patch=(16, 24))
     with torch.inference_mode():
         image = torch.from_numpy(np.stack([one.image for one in exact.slices])[:, None]) / 255
         expected = np.array([0, 1, 4])[loaded.unet.module(image).argmax(1).numpy()]
     assert len(np.unique(expected)) > 1, "the test must be able to see a difference"
-    with open_lanes(lane_settings, sources, lambda one: SegmentPipeline(one[0], "ref", [1, 4], windows)) as lanes:
+    with open_lanes(lane_settings, sources, lambda one: SegmentPipeline(one[0], "ref", [1, 4], windows, 2)) as lanes:
         found = {name: [lane.process(unit).labels["ref"] for unit in (exact, large)] for name, lane in lanes.items()}
     for maps in found.values():
         np.testing.assert_array_equal(maps[0], expected)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from benchmark.stages.train import TrainingCase, TrainingSettings, train_unet, write_training_case
-from exporters.unet import UNetConfig, build_unet, load_unet
+from exporters.unet import build_unet, load_unet
+from exporters.unet_config import SlidingWindow, monai_unet
 
-CONFIG = UNetConfig(labels={1: "disc", 4: "bar"}, patch=(32, 32), channels=(4, 8), strides=(2,), res_units=1)
+CONFIG = monai_unet({1: "disc", 4: "bar"}, SlidingWindow(patch=(32, 32)), (4, 8), (2,), 1)
 SETTINGS = TrainingSettings(epochs=4, batch_size=2, learning_rate=0.01, seed=5)
 
 
