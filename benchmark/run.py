@@ -31,6 +31,7 @@ from benchmark.samples import task_samples
 from benchmark.spec import Spec
 from benchmark.stages import pseudolabel, segment
 from benchmark.stages.sam_input import SamInput
+from benchmark.stages.windows import WindowedNetwork
 from benchmark.supervision import LabelStore, Supervision, train_on
 from exporters.exportable import Exportable
 from exporters.manifest import RANDOM_WEIGHTS, Manifest
@@ -205,7 +206,7 @@ class Run:
             work = Work(
                 sources=sources,
                 pipeline=lambda runners: segment.SegmentPipeline(
-                    runners[0], variant, channels, windows, settings.windows_per_batch
+                    WindowedNetwork(runners[0], windows, settings.windows_per_batch), variant, channels
                 ),
                 units=lambda _, chosen: segment.units(chosen, settings.windows_per_batch),
                 labels=labels,
