@@ -17,6 +17,7 @@ from benchmark.spec import Spec
 
 PAIRS = 10
 LANES = (LaneKey("pytorch"), LaneKey("onnxruntime"))
+SOME_SLICES = {"root": "x", "tasks": ["T"], "slices": 10}
 
 
 def make_group(cases: int = 2, stage: Any = "pseudolabel", same_case: bool = False, **changes: Any) -> Group:
@@ -114,7 +115,7 @@ def test_a_batch_counts_all_its_slices() -> None:
         "phase_ms": {"box": {"infer": 50.0}},
     }
     records = [record("c1", lane(**batches), lane(**batches))]
-    ours, _, comparison = collect(records, make_group(1, "segment"), unet={}, data={"slices": 10})
+    ours, _, comparison = collect(records, make_group(1, "segment"), unet={}, data=SOME_SLICES)
     assert ours.throughput is not None
     assert (ours.throughput.value, ours.throughput.unit) == (pytest.approx(200.0), "slices/s")
     whole = collect(records, make_group(1, "segment"), unet={})[0]
@@ -128,7 +129,7 @@ def test_a_batch_counts_all_its_slices() -> None:
     alone, _, _ = collect(records, make_group(1, "segment"), unet={"windows_per_batch": 1})
     assert alone.latency_unit == "slice"
     volumes = dataclasses.replace(make_group(1, "segment"), whole_volumes=True)
-    assert collect(records, volumes, unet={}, data={"slices": 10})[0].latency_unit == "volume"
+    assert collect(records, volumes, unet={}, data=SOME_SLICES)[0].latency_unit == "volume"
     assert collect([record("c1")], unet={})[0].latency_unit == "slice"
 
 
