@@ -132,7 +132,7 @@ def test_name_and_data_are_enough() -> None:
         (data(settings={"Task01": {"channel": 0}}), "data", "Task01, which is not among data.tasks"),
         (
             data(settings={"Task09_Spleen": {"nsd_tolerance_mm": 0}}),
-            "settings.Task09_Spleen.nsd_tolerance_mm",
+            "data.settings.Task09_Spleen.nsd_tolerance_mm",
             "greater",
         ),
         (data(settings={"Task09_Spleen": {"channel": -1}}), "data.settings.Task09_Spleen.channel", "greater"),
