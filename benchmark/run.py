@@ -32,6 +32,7 @@ from benchmark.spec import Spec
 from benchmark.stages import pseudolabel
 from benchmark.stages.sam_input import SamInput
 from benchmark.supervision import LabelStore, Supervision, train_on
+from benchmark.weak_vs_full import weak_against_full
 from exporters.exportable import Exportable
 from exporters.manifest import RANDOM_WEIGHTS, Manifest
 from exporters.sam import LoadedSam, load_sam
@@ -93,6 +94,7 @@ class Run:
             self._results = self._empty_results(planned)
             stores = self._pseudolabel_all(planned)
             self._segment_all(planned, stores)
+            self._results.supervision = weak_against_full(self._results)
             self._results.notes.extend(allocator_notes(self._results.cells))
             results = self._results.model_copy(update={"seconds": round(elapsed(), 1)})
         save_results(results, self.run_dir)
