@@ -2,8 +2,8 @@
 
     python -m tests.perf.weak_vs_full [--out DIR]
 
-Runs the whole chain (LiteMedSAM's pseudo labels from boxes, two trainings of a 2-D UNet, export, both backends) and prints
-its wall time, the liver's test Dice of both UNets, and their difference with its interval. An interrupted one is resumed.
+Runs the whole chain (LiteMedSAM's pseudo labels from boxes, two trainings of a 2-D UNet, export, both backends) and
+prints its report, its wall time and the liver's test Dice of both UNets. With --out an interrupted one is resumed.
 """
 
 from __future__ import annotations
