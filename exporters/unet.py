@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from exporters.base import export_artifact
+from exporters.bundle import is_bundle, load_bundle
 from exporters.checkpoint import load_checkpoint, load_state
 from exporters.exportable import Exportable
 from exporters.manifest import ExportError, Manifest, Weights, sha256_file
@@ -44,12 +45,23 @@ def load_unet(path: Path) -> LoadedUNet:
     """Loads a segmentation network, whatever `path` is.
 
     Args:
-        path: a checkpoint that sambench trained, or a trained nnU-Net v2 model's folder (or one checkpoint in it).
+        path: a checkpoint that sambench trained, a MONAI bundle's folder, or a trained nnU-Net v2 model's folder (or
+            one checkpoint in it).
 
     Raises:
         ExportError: it is missing, damaged, or of another kind.
     """
-    built = load_nnunet(path) if is_nnunet(path) else _load_own(path)
+    if is_nnunet(path):
+        built = load_nnunet(path)
+    elif is_bundle(path):
+        built = load_bundle(path)
+    elif path.is_dir():
+        raise ExportError(
+            f"{path}: neither a MONAI bundle (configs/, models/) nor a trained nnU-Net v2 model (plans.json, fold_*/); "
+            "give one of those folders, or the file of a checkpoint"
+        )
+    else:
+        built = _load_own(path)
     return LoadedUNet(built.config, built.weights, exportable(built))
 
 

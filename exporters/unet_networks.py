@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,19 +52,43 @@ class BuiltUNet:
     weights: Weights
 
 
-def build_unet(config: UNetConfig) -> SegmentationUNet:
-    """A network of MONAI's; weights are random.
+def network_class(name: str, any_of_monai: bool = False) -> type[nn.Module] | None:
+    """A class by its name; None for one that is not built here.
 
-    Raises:
-        ExportError: the network's name is not among `NETWORKS`, or its arguments do not build one.
+    Args:
+        name: of a class in `monai.networks.nets`; a module may stand before it.
+        any_of_monai: whether networks that are not tested here will do, if they have the usual arguments.
     """
     from monai.networks import nets
 
-    if config.network not in NETWORKS:
+    name = name.rpartition(".")[2]
+    if not any_of_monai:
+        return getattr(nets, name) if name in NETWORKS else None
+    found = getattr(nets, name, None)
+    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
+        return None
+    usual = {"spatial_dims", "in_channels", "out_channels"}
+    return found if usual <= set(inspect.signature(found).parameters) else None
+
+
+def build_unet(config: UNetConfig, any_of_monai: bool = False) -> SegmentationUNet:
+    """A network of MONAI's; weights are random.
+
+    Args:
+        config: with its name and arguments.
+        any_of_monai: see `network_class`.
+
+    Raises:
+        ExportError: the network is not known, or its arguments do not build one.
+    """
+    kind = network_class(config.network, any_of_monai)
+    if kind is None:
         raise ExportError(f"network {config.network!r} is not known; choose from {', '.join(NETWORKS)}")
+    if config.arguments.get("pretrained"):
+        raise ExportError("pretrained is set, which would download weights; leave it out, the checkpoint has them all")
     channels = {"in_channels": config.in_channels, "out_channels": config.out_channels}
     try:
-        network = getattr(nets, config.network)(spatial_dims=config.spatial_dims, **channels, **config.arguments)
+        network = kind(spatial_dims=config.spatial_dims, **channels, **config.arguments)
     except Exception as error:  # MONAI checks some arguments and fails over the others wherever they are used first
         raise ExportError(f"network {config.network}: cannot be built of its arguments: {_first_line(error)}") from None
     return SegmentationUNet(network)
