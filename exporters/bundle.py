@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from exporters.bundle_config import BundleConfig, read_mapping
+from exporters.bundle_config import BundleConfig
 from exporters.checkpoint import load_checkpoint, load_state
 from exporters.manifest import ExportError, Weights, sha256_files
+from exporters.mapping import read_mapping, told
 from exporters.unet_config import UNetConfig
 from exporters.unet_networks import BuiltUNet, build_unet, network_class, ready
 
@@ -63,7 +64,7 @@ def load_bundle(folder: Path) -> BuiltUNet:
         unet = UNetConfig.model_validate(settings)
         network = build_unet(unet, any_of_monai=True)
     except ValidationError as error:
-        raise ExportError(f"{inference}: {_told(error)}") from None
+        raise ExportError(f"{inference}: {told(error)}") from None
     except ExportError as error:
         raise ExportError(f"{where}: {error}") from None
     path = folder / MODEL
@@ -71,11 +72,6 @@ def load_bundle(folder: Path) -> BuiltUNet:
     files = [path, inference, *([metadata] if metadata.is_file() else [])]
     weights = Weights(source="checkpoint", file=f"{folder.resolve().name}/{MODEL}", sha256=sha256_files(files))
     return BuiltUNet(unet, ready(network, unet, inference), weights)
-
-
-def _told(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _require_exclusive_channels(config: BundleConfig) -> None:

@@ -6,12 +6,12 @@ its name. Here `@…` is looked up, and everything else of that kind is refused 
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from exporters.manifest import ExportError
+from exporters.mapping import read_mapping
 
 REFERENCE = re.compile(r"@[\w:#]+")
 
@@ -85,21 +85,3 @@ class BundleConfig:
             why = "leads back to itself" if field in above else "is not there"
             raise ExportError(f"{self.path}: {where} refers to {field}, which {why}; write the value itself there")
         return self._resolve(self._items[field], field, (*above, field))
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """The content of a JSON or YAML file.
-
-    Raises:
-        ExportError: it cannot be read, or holds something else than named fields.
-    """
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ExportError(f"{path}: cannot be read ({type(error).__name__}); mend it or get it again") from None
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ExportError(f"{path}: holds no named fields; mend it or get it again")
-    return content

@@ -42,7 +42,7 @@ class Weights(BaseModel):
     Attributes:
         source: a `checkpoint` that was named, the download `cache`, the model's own `package`, or `random`.
         file: the checkpoint's file name; the end of its path, where it belongs to a folder.
-        sha256: of the checkpoint file; of a model of several files, see `sha256_files`.
+        sha256: of the checkpoint file; with what it takes besides to build the network, if it is not in there.
         published: whether that is the file that the model's authors publish; None where there is no such file.
         seed: of random weights.
     """

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from exporters.base import export_artifact
 from exporters.bundle import is_bundle, load_bundle
 from exporters.checkpoint import load_checkpoint, load_state
+from exporters.described import load_description, with_state
 from exporters.exportable import Exportable
 from exporters.manifest import ExportError, Manifest, Weights, sha256_file
 from exporters.nnunet import is_nnunet, load_nnunet
@@ -41,12 +42,13 @@ class LoadedUNet:
         return export_artifact(out_dir, self.config.name, self.weights, (self.unet,), settings)
 
 
-def load_unet(path: Path) -> LoadedUNet:
+def load_unet(path: Path, described: UNetConfig | None = None) -> LoadedUNet:
     """Loads a segmentation network, whatever `path` is.
 
     Args:
-        path: a checkpoint that sambench trained, a MONAI bundle's folder, or a trained nnU-Net v2 model's folder (or
-            one checkpoint in it).
+        path: a checkpoint that sambench trained; a YAML file that describes a network of MONAI's; a MONAI bundle's
+            folder; a trained nnU-Net v2 model's folder, or one checkpoint in it; or a state dict.
+        described: what a state dict is of; the others say so themselves.
 
     Raises:
         ExportError: it is missing, damaged, or of another kind.
@@ -60,15 +62,26 @@ def load_unet(path: Path) -> LoadedUNet:
             f"{path}: neither a MONAI bundle (configs/, models/) nor a trained nnU-Net v2 model (plans.json, fold_*/); "
             "give one of those folders, or the file of a checkpoint"
         )
+    elif path.suffix in {".yaml", ".yml"}:
+        built = load_description(path)
     else:
-        built = _load_own(path)
+        built = _load_file(path, described)
     return LoadedUNet(built.config, built.weights, exportable(built))
 
 
-def _load_own(path: Path) -> BuiltUNet:
+def _load_file(path: Path, described: UNetConfig | None) -> BuiltUNet:
     content = load_checkpoint(path)
-    if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
-        raise ExportError(f"{path}: no UNet checkpoint of sambench; train one with `sambench run`")
+    if isinstance(content, dict) and content.get("format") == CHECKPOINT_FORMAT:
+        return _own(content, path)
+    if described is not None:
+        return with_state(described, content, path, path)
+    raise ExportError(
+        f"{path}: no UNet checkpoint of sambench; say what network it is of with --network, --patch and --labels, or "
+        "in a YAML file"
+    )
+
+
+def _own(content: dict[str, Any], path: Path) -> BuiltUNet:
     try:
         # JSON knows text keys only; pydantic turns "1" back into 1.
         config = UNetConfig.model_validate(content["config"])

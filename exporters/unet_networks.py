@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Sequence
@@ -100,14 +101,14 @@ def ready(network: SegmentationUNet, config: UNetConfig, source: Path) -> Segmen
     Raises:
         ExportError: it cannot take its patch, or answers with something else than logits of the patch's size.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     network.eval().requires_grad_(False)
     patch = config.windows.patch
     try:
-        # Fake tensors have shapes and no values: a patch of 128³ costs nothing.
-        with torch.inference_mode(), FakeTensorMode(allow_non_fake_inputs=True):
-            logits: Any = network(torch.empty(2, config.in_channels, *patch))
+        # Tensors on `meta` have shapes and no values: a patch of 128³ costs nothing. A copy, because some networks keep
+        # what they computed.
+        with torch.inference_mode():
+            window = torch.empty(2, config.in_channels, *patch, device="meta")
+            logits: Any = copy.deepcopy(network).to("meta")(window)
     except Exception as error:  # whatever layer the shape does not fit
         raise ExportError(
             f"{source}: the network does not take windows of {patch} with {config.in_channels} channels "
