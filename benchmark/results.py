@@ -64,7 +64,7 @@ class Latency(_Model):
 
 
 class Throughput(_Model):
-    """Slices divided by the backend's own wall time over all timed passes."""
+    """Slices, or in `segment` whole volumes, divided by the backend's own wall time over all timed passes."""
 
     value: float
     unit: str
