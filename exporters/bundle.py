@@ -29,17 +29,21 @@ ITEM_FIELDS = ("_desc_", "_disabled_", "_mode_", "_requires_")
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a folder is laid out as a bundle."""
-    return (path / "configs").is_dir()
+    """Whether a path is a folder that is laid out as a bundle, or its weights."""
+    return (path / "configs").is_dir() or (path.parts[-2:] == ("models", "model.pt") and is_bundle(path.parent.parent))
 
 
-def load_bundle(folder: Path) -> BuiltUNet:
+def load_bundle(path: Path) -> BuiltUNet:
     """Loads a bundle's network.
+
+    Args:
+        path: the bundle's folder, or its weights.
 
     Raises:
         ExportError: a file is missing or damaged; what is needed stands there as an expression; the network, the
             inferer or a transform is not one that sambench knows; or the bundle's channels overlap.
     """
+    folder = path if path.is_dir() else path.parent.parent
     inference = next((folder / name for name in INFERENCE if (folder / name).is_file()), None)
     if inference is None:
         raise ExportError(f"{folder}: is a bundle without {INFERENCE[0]}; give one that can segment")
@@ -67,9 +71,9 @@ def load_bundle(folder: Path) -> BuiltUNet:
         raise ExportError(f"{inference}: {told(error)}") from None
     except ExportError as error:
         raise ExportError(f"{where}: {error}") from None
-    path = folder / MODEL
-    load_state(network.network, load_checkpoint(path), path)
-    files = [path, inference, *([metadata] if metadata.is_file() else [])]
+    model = folder / MODEL
+    load_state(network.network, load_checkpoint(model), model)
+    files = [model, inference, *([metadata] if metadata.is_file() else [])]
     weights = Weights(source="checkpoint", file=f"{folder.resolve().name}/{MODEL}", sha256=sha256_files(files))
     return BuiltUNet(unet, ready(network, unet, inference), weights)
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from exporters.base import export_artifact
+from exporters.base import ExportOptions, export_artifact, refuse_foreign_folder
 from exporters.bundle import is_bundle, load_bundle
 from exporters.checkpoint import load_checkpoint, load_state
 from exporters.described import load_description, with_state
 from exporters.exportable import Exportable
 from exporters.manifest import ExportError, Manifest, Weights, sha256_file
 from exporters.nnunet import is_nnunet, load_nnunet
+from exporters.precision import unet_reduction
 from exporters.unet_config import UNetConfig
 from exporters.unet_networks import BuiltUNet, build_unet, exportable, ready
+from exporters.window_parity import WindowSample, climb_windows, pytorch_logits
 
 __all__ = ["CHECKPOINT_FORMAT", "LoadedUNet", "build_unet", "load_unet", "unet_checkpoint"]
 
@@ -36,10 +40,32 @@ class LoadedUNet:
     weights: Weights
     unet: Exportable
 
-    def export(self, out_dir: Path) -> Manifest:
-        """Writes unet.onnx and manifest.json; see `export_artifact`."""
+    def export(
+        self, out_dir: Path, precision: str = "fp32", samples: Sequence[WindowSample] = (),
+        on_step: Callable[[str], None] = lambda step: None,
+    ) -> Manifest:  # fmt: skip
+        """Writes unet.onnx and manifest.json.
+
+        Args:
+            out_dir: see `export_artifact`.
+            precision: one of `exporters.precision.PRECISIONS`.
+            samples: windows to climb the parity ladder on, and to calibrate `int8-static` with.
+            on_step: told what is being done.
+
+        Raises:
+            ExportError: see `export_artifact`; or the precision is unknown or needs samples.
+        """
+        refuse_foreign_folder(out_dir)  # before PyTorch runs for minutes
+        reduction = unet_reduction(precision, [feed for sample in samples for feed in sample.feeds()])
+        parity = None
+        if samples:
+            on_step("run PyTorch on the windows")
+            answers = pytorch_logits(self.unet.module, samples)
+            names = list(self.config.labels.values())
+            parity = partial(climb_windows, samples=samples, answers=answers, labels=names)
         settings = self.config.model_dump(mode="json")
-        return export_artifact(out_dir, self.config.name, self.weights, (self.unet,), settings)
+        options = ExportOptions(reduction, parity, on_step)
+        return export_artifact(out_dir, self.config.name, self.weights, (self.unet,), settings, options)
 
 
 def load_unet(path: Path, described: UNetConfig | None = None) -> LoadedUNet:
