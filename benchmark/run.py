@@ -173,7 +173,7 @@ class Run:
                     self._results.notes.append(f"{task.name}: no UNet was trained on {labels} labels, {why}")
                     continue
                 advance = self.progress.start(f"train {task.name} UNet on {labels} labels", self.spec.unet.epochs)
-                checkpoint, training = train_on(source, _showing_loss(advance))
+                checkpoint, training = train_on(source, advance)
                 self._results.trainings.append(training)
                 self._segment(task, load_unet(checkpoint), labels)
 
@@ -267,14 +267,10 @@ def weights_key(sam: LoadedSam, planned: Sequence[PlannedTask], lanes: Sequence[
     return sha256_text(sam.weights.key, json.dumps(data, default=str, sort_keys=True))
 
 
-def _showing_loss(advance: Callable[[float, str], None]) -> Callable[[float, float], None]:
-    return lambda epochs, loss: advance(epochs, f"loss {loss:.3f}")
-
-
 def _task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
     notes = []
     if planned.same_case:
-        notes.append("one case, trained and tested on: speed and parity are measured, accuracy is not")
+        notes.append("one case, trained, validated and tested on: speed and parity are measured, accuracy is not")
     if spec.unet is not None and spec.unet.checkpoints:
         notes.append("UNet checkpoints are tested on every case used; whether they learned from them is not known here")
     if spec.data.slices is not None:
@@ -286,6 +282,7 @@ def _task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
         cases=[files.case for files in planned.cases],
         slices=0,
         train_cases=[files.case for files in planned.train],
+        validation_cases=[files.case for files in planned.validation],
         test_cases=[files.case for files in planned.test],
         intensity=describe(planned.task.intensity),
         notes=notes,
