@@ -101,13 +101,17 @@ def _measured(group: Group, records: Sequence[CaseRecord], variant: str, key: La
         "dice_per_case": dice,
         "effort": _effort(lanes, variant),
         "latency_unit": _unit(group, spec),
+        "window_latency_ms": summarise([ms for lane in lanes for ms in lane.window_ms.get(variant, [])]),
         "latency_ms": summarise(unit_ms),
         "volume_latency_ms": summarise(volume_ms),
         "phases_ms": phases,
-        "throughput": Throughput(value=1e3 * timed_slices / sum(unit_ms), unit="slices/s"),
+        "throughput": _throughput(group, spec, timed_slices, len(volume_ms), sum(unit_ms)),
         "parity": _parity(group, records, variant, key),
         "load_ms": lanes[0].load_ms,
         "first_call_ms": lanes[0].first_call_ms,
+        "first_shape_ms": _first_shapes(lanes),
+        "sliding_window": group.sliding_window,
+        "preprocessing": group.preprocessing,
         "kernel_share": lanes[-1].kernel_share,
         "notes": _notes(group, spec, variant),
     }
@@ -134,7 +138,22 @@ def _effort(lanes: Sequence[LaneRecord], variant: str) -> Effort | None:
     )
 
 
+def _throughput(group: Group, spec: Spec, slices: int, volumes: int, milliseconds: float) -> Throughput:
+    """Segmentation counts volumes where it saw whole ones, everything else slices."""
+    if group.stage == "segment" and (group.whole_volumes or spec.data.slices is None):
+        return Throughput(value=60e3 * volumes / milliseconds, unit="volumes/min")
+    return Throughput(value=1e3 * slices / milliseconds, unit="slices/s")
+
+
+def _first_shapes(lanes: Sequence[LaneRecord]) -> dict[str, float]:
+    """The longest of each shape: a resumed run, or another process, may have met it several times."""
+    shapes = dict.fromkeys(shape for lane in lanes for shape in lane.first_shape_ms)
+    return {shape: max(lane.first_shape_ms.get(shape, 0.0) for lane in lanes) for shape in shapes}
+
+
 def _unit(group: Group, spec: Spec) -> str:
+    if group.whole_volumes:
+        return "volume"
     if group.stage == "segment" and spec.unet is not None and spec.unet.windows_per_batch > 1:
         return f"batch of up to {spec.unet.windows_per_batch} slices"
     return "slice"
@@ -188,6 +207,7 @@ def _compare(records: Sequence[CaseRecord], variant: str, cell: Cell, baseline: 
                 "status": "invalid",
                 "reason": lost,
                 "latency_ms": None,
+                "window_latency_ms": None,
                 "volume_latency_ms": None,
                 "phases_ms": {},
                 "throughput": None,

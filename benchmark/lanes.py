@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.results import Attested, LaneKey
@@ -38,6 +38,7 @@ class Lane:
     attestation: Mapping[str, Attested]
     load_ms: float
     first_call_ms: float | None = None
+    first_shape_ms: dict[str, float] = field(default_factory=dict)
     _user_s: float = 0.0
     _kernel_s: float = 0.0
 
@@ -48,15 +49,26 @@ class Lane:
         return self._kernel_s / total if total else None
 
     def process(self, unit: Unit) -> Outcome:
-        """Runs a unit, and keeps what the very first one took."""
+        """Runs a unit, and keeps what the very first one and the first one of each shape took."""
         started, cpu = time.perf_counter(), os.times()
         outcome = self.pipeline.process(unit)
         after = os.times()
         self._user_s += after.user - cpu.user
         self._kernel_s += after.system - cpu.system
+        milliseconds = 1e3 * (time.perf_counter() - started)
         if self.first_call_ms is None:
-            self.first_call_ms = 1e3 * (time.perf_counter() - started)
+            self.first_call_ms = milliseconds
+        self.first_shape_ms.setdefault(shape_name(unit), milliseconds)
         return outcome
+
+    def knows(self, unit: Unit) -> bool:
+        """Whether a unit of this shape was run before; a backend may set itself up for each new one."""
+        return shape_name(unit) in self.first_shape_ms
+
+
+def shape_name(unit: Unit) -> str:
+    """`8×128×128`."""
+    return "×".join(map(str, unit.shape))
 
 
 def module_source(part: Exportable, folder: Path, precision: str = "fp32") -> ModuleSource:

@@ -57,6 +57,9 @@ class Group:
         cases: what is measured.
         key: changes with anything that could change a number in its records.
         no_dice: why Dice against the labels means nothing here, as with random weights; None where it does.
+        sliding_window: how the network covers an image; None outside `segment`.
+        preprocessing: what it is shown, in words; None outside `segment`.
+        whole_volumes: whether a unit is a whole volume.
     """
 
     stage: Stage
@@ -68,6 +71,9 @@ class Group:
     cases: tuple[CaseFiles, ...]
     key: str
     no_dice: str | None = None
+    sliding_window: dict[str, object] | None = None
+    preprocessing: str | None = None
+    whole_volumes: bool = False
 
     @property
     def folder(self) -> str:

@@ -28,6 +28,8 @@ class LaneRecord(_Model):
         parity: Dice between this lane's masks and the reference lane's.
         effort: of the first pass; corrections depend on the masks that a backend gave.
         attestation: one entry a runner.
+        window_ms: of one window through the network, the mean over each timed unit's windows; empty without windows.
+        first_shape_ms: shape → its first unit ever in this process, which is in no other time.
         load_ms: loading all runners.
         first_call_ms: the first unit after loading, before the warm-up.
         kernel_share: of the CPU time so far, what the kernel took.
@@ -41,6 +43,8 @@ class LaneRecord(_Model):
     parity: dict[str, dict[str, float | None]] = {}
     effort: dict[str, Effort] = {}
     attestation: dict[str, Attested] = {}
+    window_ms: dict[str, list[float]] = {}
+    first_shape_ms: dict[str, float] = {}
     load_ms: float | None = None
     first_call_ms: float | None = None
     kernel_share: float | None = None

@@ -64,7 +64,7 @@ class Latency(_Model):
 
 
 class Throughput(_Model):
-    """Slices divided by the backend's own wall time over all timed passes."""
+    """Slices, or in `segment` whole volumes, divided by the backend's own wall time over all timed passes."""
 
     value: float
     unit: str
@@ -152,8 +152,7 @@ class Cell(_Model):
         default={}, description="the first unit of each new shape, kept out of the warm samples; longest over cases"
     )
     sliding_window: dict[str, object] | None = Field(
-        default=None,
-        description="`segment`: patch, overlap, blending, padding, accumulation, mirroring, windows at once",
+        default=None, description="`segment`: patch, overlap, blending, padding, mirroring and windows at once"
     )
     preprocessing: str | None = Field(default=None, description="`segment`: what the network was shown, in words")
     empty_classes: str | None = Field(default=None, description="what counts where a label is absent, in words")

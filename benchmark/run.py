@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ from benchmark.collect import allocator_notes, collect_cells
 from benchmark.data.intensity import describe
 from benchmark.data.msd import CaseFiles
 from benchmark.data.volume import load_volume
-from benchmark.errors import InputError
 from benchmark.files import sha256_text, write_text_atomically
 from benchmark.lanes import Sources
 from benchmark.measure.environment import environment
@@ -28,8 +27,9 @@ from benchmark.preflight import claim_run_dir, require_devices, require_models, 
 from benchmark.prompts import Prompter
 from benchmark.results import Environment, LaneKey, Results, Stage, TaskInfo, save_results
 from benchmark.samples import task_samples
+from benchmark.segmentation import Segmentation
 from benchmark.spec import Spec
-from benchmark.stages import pseudolabel, segment
+from benchmark.stages import pseudolabel
 from benchmark.stages.sam_input import SamInput
 from benchmark.supervision import LabelStore, Supervision, train_on
 from exporters.exportable import Exportable
@@ -181,36 +181,26 @@ class Run:
         settings = self.spec.unet
         if settings is None:
             raise ValueError("the segmentation stage needs spec.unet")
-        own = {"overlap": settings.overlap, "blending": settings.blending}
-        windows = unet.config.windows.model_copy(update={k: value for k, value in own.items() if value is not None})
-        channels, labels = segment.match_labels(unet.config.labels, planned.task.labels)
-        if not labels:
-            raise InputError(
-                f"UNet {variant}: segments {', '.join(unet.config.labels.values())}, none of which is a label of "
-                f"{planned.name} ({', '.join(planned.task.labels.values())}); take a checkpoint trained for this task"
-            )
-        unknown = [name for value, name in planned.task.labels.items() if value not in labels]
+        used = Segmentation.of(unet, variant, settings, planned)
+        unknown = [name for value, name in planned.task.labels.items() if value not in used.labels]
         if unknown:
             absent = ", ".join(unknown)
             self._results.notes.append(
                 f"{planned.name}: UNet {variant} does not know {absent}; its Dice leaves them out"
             )
-        parts = (unet.unet,)
         name = f"{unet.config.name}-{planned.name}-{variant}"
         lanes = plan_lanes(self.spec, UNET_PRECISIONS)
-        sources = self._artifacts(name, unet.weights.key, parts, lanes, lambda folder, _: unet.export(folder))
+        sources = self._artifacts(name, unet.weights.key, (unet.unet,), lanes, lambda folder, _: unet.export(folder))
         for device in self.spec.devices:
-            content = {"checkpoint": unet.weights.key, "windows": windows.model_dump(mode="json"), "labels": labels}
-            group = self._group("segment", planned, unet.config.name, (variant,), device, lanes, planned.test, content)
-            work = Work(
-                sources=sources,
-                pipeline=lambda runners: segment.SegmentPipeline(
-                    runners[0], variant, channels, windows, settings.windows_per_batch
+            group = replace(
+                self._group(
+                    "segment", planned, unet.config.name, (variant,), device, lanes, planned.test, used.content
                 ),
-                units=lambda _, chosen: segment.units(chosen, settings.windows_per_batch),
-                labels=labels,
+                sliding_window=used.sliding_window,
+                preprocessing=used.seen_as.describe(),
+                whole_volumes=used.whole_volumes,
             )
-            self._measure(group, work)
+            self._measure(group, used.work(sources))
 
     def _artifacts(
         self, name: str, weights: str, parts: Sequence[Exportable], lanes: Sequence[LaneKey], export: Export

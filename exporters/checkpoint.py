@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from exporters.manifest import ExportError
 
 
-def load_checkpoint(path: Path) -> Any:
+def load_checkpoint(path: Path, allowed: Sequence[Any] = ()) -> Any:
     """Loads a PyTorch checkpoint onto the CPU with `weights_only=True`.
+
+    Args:
+        path: of the file.
+        allowed: harmless types that it may hold besides, as `torch.serialization.safe_globals` takes them.
 
     Raises:
         ExportError: the file is missing, truncated, no checkpoint, or holds anything but tensors and plain values.
@@ -21,7 +26,7 @@ def load_checkpoint(path: Path) -> Any:
     if not path.is_file():
         raise ExportError(f"{path}: no such checkpoint file")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
             warnings.simplefilter("ignore")  # the refusal below says it better
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -41,8 +41,8 @@ class Weights(BaseModel):
 
     Attributes:
         source: a `checkpoint` that was named, the download `cache`, the model's own `package`, or `random`.
-        file: the checkpoint's file name.
-        sha256: of the checkpoint file.
+        file: the checkpoint's file name; the end of its path, where it belongs to a folder.
+        sha256: of the checkpoint file; of a model of several files, see `sha256_files`.
         published: whether that is the file that the model's authors publish; None where there is no such file.
         seed: of random weights.
     """
@@ -239,3 +239,8 @@ def sha256_file(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def sha256_files(paths: Sequence[Path]) -> str:
+    """Changes with any of several files: the SHA-256 of their SHA-256, in hexadecimal, in this order."""
+    return hashlib.sha256("".join(map(sha256_file, paths)).encode()).hexdigest()

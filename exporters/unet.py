@@ -1,47 +1,24 @@
-"""A segmentation network: its checkpoint, and its way to ONNX."""
+"""A segmentation network: from what people bring to ONNX."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from exporters.base import export_artifact
 from exporters.checkpoint import load_checkpoint, load_state
-from exporters.exportable import Exportable, Feed
-from exporters.manifest import ExportError, Manifest, TensorSpec, Weights, sha256_file
+from exporters.exportable import Exportable
+from exporters.manifest import ExportError, Manifest, Weights, sha256_file
+from exporters.nnunet import is_nnunet, load_nnunet
 from exporters.unet_config import UNetConfig
+from exporters.unet_networks import BuiltUNet, build_unet, exportable, ready
+
+__all__ = ["CHECKPOINT_FORMAT", "LoadedUNet", "build_unet", "load_unet", "unet_checkpoint"]
 
 CHECKPOINT_FORMAT = "sambench-unet-2"
-
-
-def build_unet(config: UNetConfig) -> Any:
-    """A network of MONAI's whose forward is `image` [B,C,*spatial] → `logits` [B,K,*spatial]; weights are random."""
-    import torch
-    from monai.networks import nets
-    from torch import nn
-
-    class SegmentationUNet(nn.Module):
-        """Gives MONAI's network the input name of the contract."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = getattr(nets, config.network)(
-                spatial_dims=config.spatial_dims,
-                in_channels=config.in_channels,
-                out_channels=config.out_channels,
-                **config.arguments,
-            )
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.network(image)
-            return logits
-
-    return SegmentationUNet()
 
 
 def unet_checkpoint(config: UNetConfig, network: Any) -> dict[str, Any]:
@@ -64,11 +41,19 @@ class LoadedUNet:
 
 
 def load_unet(path: Path) -> LoadedUNet:
-    """Loads a checkpoint that sambench trained.
+    """Loads a segmentation network, whatever `path` is.
+
+    Args:
+        path: a checkpoint that sambench trained, or a trained nnU-Net v2 model's folder (or one checkpoint in it).
 
     Raises:
-        ExportError: the file is missing, damaged, or of another kind.
+        ExportError: it is missing, damaged, or of another kind.
     """
+    built = load_nnunet(path) if is_nnunet(path) else _load_own(path)
+    return LoadedUNet(built.config, built.weights, exportable(built))
+
+
+def _load_own(path: Path) -> BuiltUNet:
     content = load_checkpoint(path)
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
         raise ExportError(f"{path}: no UNet checkpoint of sambench; train one with `sambench run`")
@@ -77,24 +62,10 @@ def load_unet(path: Path) -> LoadedUNet:
         config = UNetConfig.model_validate(content["config"])
     except (KeyError, ValidationError) as error:
         raise ExportError(f"{path}: its configuration is damaged ({type(error).__name__}); train it again") from None
-    network = build_unet(config)
+    try:
+        network = build_unet(config)
+    except ExportError as error:
+        raise ExportError(f"{path}: {error}") from None
     load_state(network, content.get("state_dict"), path)
-    network.eval().requires_grad_(False)
     weights = Weights(source="checkpoint", file=path.name, sha256=sha256_file(path))
-    return LoadedUNet(config, weights, _exportable(config, network))
-
-
-def _exportable(config: UNetConfig, network: Any) -> Exportable:
-    def feeds() -> Sequence[Feed]:
-        rng = np.random.default_rng(0)
-        shape = (config.in_channels, *config.windows.patch)
-        return [{"image": rng.random((batch, *shape), dtype=np.float32)} for batch in (2, 1, 5)]
-
-    return Exportable(
-        name="unet",
-        module=network,
-        inputs=(TensorSpec(name="image", dims=("B", config.in_channels, *config.windows.patch)),),
-        outputs=(TensorSpec(name="logits", dims=("B", config.out_channels, *config.windows.patch)),),
-        feeds=feeds,
-        tolerance={"logits": 1e-3},
-    )
+    return BuiltUNet(config, ready(network, config, path), weights)

@@ -79,6 +79,8 @@ class Volume:
         label: uint8 [X, Y, Z], the values of the task's labels, 0 elsewhere.
         spacing: mm along X, Y and Z.
         geometry: the image file's grid, for `save_labels`.
+        path: the image file; None for a volume that was made in memory.
+        stored: the file's own voxels, float32 [C, *stored shape]; None until `with_stored` reads them.
     """
 
     case: str
@@ -86,6 +88,8 @@ class Volume:
     label: NDArray[np.uint8]
     spacing: tuple[float, float, float]
     geometry: Geometry
+    path: Path | None = None
+    stored: NDArray[np.float32] | None = None
 
 
 def load_volume(task: Task, files: CaseFiles) -> Volume:
@@ -116,7 +120,20 @@ def load_volume(task: Task, files: CaseFiles) -> Volume:
             f"{name}: {bad} of {voxels.size} voxels are NaN or infinite; replace them, e.g. by air, and save it again."
         )
     image = normalise(apply_orientation(voxels, ornt_transform(geometry.orientation, LPS)), task.intensity)
-    return Volume(files.case, image, label, geometry.spacing, geometry)
+    return Volume(files.case, image, label, geometry.spacing, geometry, files.image)
+
+
+def read_channels(volume: Volume) -> NDArray[np.float32]:
+    """Every channel of a volume's file in the scanner's units and the stored orientation, float32 [C, *stored shape].
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if volume.path is None:
+        raise ValueError(f"{volume.case} was not read from a file")
+    with _readable(str(volume.path)):
+        voxels = _voxels(_open(volume.path, str(volume.path)), volume.path, ...).astype(np.float32, copy=False)
+    return np.moveaxis(voxels, -1, 0) if voxels.ndim == 4 else voxels[None]
 
 
 def load_labels(task: Task, path: Path, geometry: Geometry) -> NDArray[np.uint8]:

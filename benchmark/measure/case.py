@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ class _Tally:
     unit_ms: dict[str, list[float]] = field(default_factory=dict)
     volume_ms: dict[str, list[float]] = field(default_factory=dict)
     phase_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    window_ms: dict[str, list[float]] = field(default_factory=dict)
     effort: dict[str, Effort] = field(default_factory=dict)
     objects: dict[str, int] = field(default_factory=dict)
     failed: str | None = None
@@ -51,6 +53,8 @@ class _Tally:
             total = sum(phases.values())
             self.unit_ms.setdefault(variant, []).append(total)
             self.volume_ms[variant][-1] += total
+            if outcome.windows:
+                self.window_ms.setdefault(variant, []).append(phases["infer"] / outcome.windows)
             sums = self.phase_ms.setdefault(variant, {})
             for phase, milliseconds in phases.items():
                 sums[phase] = sums.get(phase, 0.0) + milliseconds
@@ -93,7 +97,7 @@ def measure_case(
             for variant in variants:
                 tally.volume_ms.setdefault(variant, []).append(0.0)
         alive = {key: lanes[key].process for key, tally in tallies.items() if tally.failed is None}
-        warmup = extent.warmup if passes == 0 else 0
+        warmup = partial(_untimed, lanes, extent.warmup if passes == 0 else 0)
         for turn in take_turns(alive, units(), warmup, extent.pause_s, first=passes):
             _take(turn, tallies[turn.lane], place if passes == 0 else {})
             timed[turn.index] = len(turn.unit.slices)
@@ -115,6 +119,11 @@ def measure_case(
         variant: {k: t.predictions[variant] for k, t in tallies.items() if t.failed is None} for variant in variants
     }
     return record, predictions
+
+
+def _untimed(lanes: Mapping[str, Lane], warmup: int, lane: str, index: int, unit: Unit) -> int:
+    """Passes before a lane's turn on a unit: the warm-up on the first, and one on the first of each new shape."""
+    return max(warmup if index == 0 else 0, 0 if lanes[lane].knows(unit) else 1)
 
 
 def _take(turn: Turn[Unit, Outcome], tally: _Tally, place: Mapping[int, int]) -> None:
@@ -156,6 +165,8 @@ def _lane_record(
             for variant, effort in tally.effort.items()
         },
         attestation=dict(lane.attestation),
+        window_ms=tally.window_ms,
+        first_shape_ms=dict(lane.first_shape_ms),
         load_ms=lane.load_ms,
         first_call_ms=lane.first_call_ms,
         kernel_share=lane.kernel_share,

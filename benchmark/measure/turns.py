@@ -33,7 +33,7 @@ class Turn(Generic[UnitT, OutcomeT]):
 def take_turns(
     lanes: Mapping[str, Callable[[UnitT], OutcomeT]],
     units: Iterable[UnitT],
-    warmup: int = 0,
+    warmup: Callable[[str, int, UnitT], int] = lambda lane, index, unit: 0,
     pause_s: float = 0.0,
     first: int = 0,
 ) -> Iterator[Turn[UnitT, OutcomeT]]:
@@ -44,7 +44,7 @@ def take_turns(
     Args:
         lanes: backend → its pipeline.
         units: the work.
-        warmup: untimed passes of each lane over the first unit, before its turn: caches fill, memory is allocated.
+        warmup: how many untimed passes a lane makes over a unit before its turn: caches fill, memory is allocated.
         pause_s: rest between turns. Worker threads spin for a while after a run and would slow the next lane.
         first: which lane begins; count repeats here, so that each lane begins equally often.
     """
@@ -54,7 +54,7 @@ def take_turns(
             if pause_s:
                 time.sleep(pause_s)
             try:
-                for _ in range(warmup if index == 0 else 0):
+                for _ in range(warmup(lane, index, unit)):
                     alive[lane](unit)
                 outcome = alive[lane](unit)
             # A backend may raise anything, and one that fails must not end the run of the others.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.slices import Slice
+from benchmark.data.volume import Volume
 from benchmark.prompts import Effort, ObjectPrompt
 
 Labels = NDArray[np.uint8]
@@ -26,14 +27,23 @@ class Unit:
     """What the backends take turns on; each gets the very same one.
 
     Attributes:
-        slices: one in `pseudolabel`, a batch in `segment`.
+        slices: one in `pseudolabel`; in `segment` a batch, or all that count of a volume.
         prompts: strategy → the prompts for the slice's objects; empty in `segment`.
         corrections: strategy → further clicks for each object, where it has any.
+        volume: what a network sees that is shown whole volumes; None where it is shown slices.
     """
 
     slices: tuple[Slice, ...]
     prompts: Mapping[str, tuple[ObjectPrompt, ...]]
     corrections: Mapping[str, int] = field(default_factory=dict)
+    volume: Volume | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of the images in it; a backend may have to set itself up for each new one."""
+        if self.volume is not None:
+            return self.volume.image.shape
+        return (len(self.slices), *self.slices[0].image.shape)
 
 
 @dataclass(frozen=True)
@@ -46,12 +56,14 @@ class Outcome:
         shared_ms: phase → milliseconds spent once for all variants.
         own_ms: variant → phase → milliseconds spent for it alone.
         effort: strategy → what a person did for its prompts; empty in `segment`.
+        windows: that went through the network in `segment`.
     """
 
     labels: Mapping[str, Labels]
     shared_ms: Mapping[str, float]
     own_ms: Mapping[str, Mapping[str, float]]
     effort: Mapping[str, Effort] = field(default_factory=dict)
+    windows: int = 0
 
     def phases(self, variant: str) -> dict[str, float]:
         """Milliseconds by phase that a run of this variant alone would have taken."""

@@ -1,4 +1,4 @@
-"""Slices → UNet → label maps, through MONAI's sliding windows. The same code for every backend."""
+"""Slices or volumes → segmentation network → label maps. The same code for every backend."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 
 import numpy as np
-import torch
-from monai.inferers.utils import sliding_window_inference
 
 from benchmark.data.slices import Slice
+from benchmark.data.stored import with_stored
+from benchmark.data.volume import Volume
 from benchmark.stages.base import Labels, Outcome, PhaseClock, Unit, require_finite
-from exporters.unet_config import SlidingWindow
-from runners.base import Runner
+from benchmark.stages.unet_input import UNetInput, slices_as_batch, winners
+from benchmark.stages.windows import WindowedNetwork
 
 
 def units(chosen: Iterable[Slice], batch: int) -> Iterator[Unit]:
@@ -37,39 +37,72 @@ def match_labels(network: Mapping[int, str], task: Mapping[int, str]) -> tuple[l
     return channels, {value: name for value, name in task.items() if value in channels}
 
 
-class SegmentPipeline:
-    """One backend's UNet.
+def volume_unit(volume: Volume, chosen: Sequence[Slice], stored: bool) -> Iterator[Unit]:
+    """One unit: the whole volume, and the slices of it that count.
 
     Args:
-        unet: its runner.
+        volume: the case.
+        chosen: the slices; without any there is no unit.
+        stored: whether the network is shown the file's own voxels; they are read here, out of every backend's time.
+    """
+    if chosen:
+        yield Unit(tuple(chosen), {}, volume=with_stored(volume) if stored else volume)
+
+
+class SegmentPipeline:
+    """One backend's 2-D UNet on slices in their own grid.
+
+    Args:
+        network: its runner behind sliding windows.
         variant: the kind of labels it was trained on.
         channels: the label value of output channels 1, 2, …
-        windows: the sliding windows.
-        batch: windows that go through the network at once.
     """
 
-    def __init__(self, unet: Runner, variant: str, channels: Sequence[int], windows: SlidingWindow, batch: int) -> None:
-        self.unet = unet
+    def __init__(self, network: WindowedNetwork, variant: str, channels: Sequence[int]) -> None:
+        self.network = network
         self.variant = variant
-        self.windows = windows
-        self.batch = batch
         self._values = np.array([0, *channels], dtype=np.uint8)
 
     def process(self, unit: Unit) -> Outcome:
         """See `Pipeline.process`."""
-        clock = PhaseClock()
+        clock, before = PhaseClock(), self.network.seen
         with clock("preprocess"):
-            images = torch.from_numpy(np.stack([piece.image for piece in unit.slices])[:, None]) / 255
+            images = slices_as_batch(np.stack([piece.image for piece in unit.slices]))
         with clock("infer"):
-            logits = sliding_window_inference(
-                images, self.windows.patch, self.batch, self._predict, overlap=self.windows.overlap
-            )
+            logits = self.network(images)
         with clock("postprocess"):
-            values = torch.as_tensor(logits).numpy()
-            require_finite(values)
-            labels: Labels = self._values[values.argmax(axis=1)]
-        return Outcome({self.variant: labels}, {}, {self.variant: clock.ms})
+            require_finite(logits.numpy())
+            labels: Labels = self._values[winners(logits)]
+        return Outcome({self.variant: labels}, {}, {self.variant: clock.ms}, windows=self.network.seen - before)
 
-    def _predict(self, windows: torch.Tensor) -> torch.Tensor:
-        output = self.unet.run({"image": windows.contiguous().numpy()})["logits"]
-        return torch.from_numpy(output.numpy())
+
+class VolumePipeline:
+    """One backend's network that is shown whole volumes: our 3-D UNet, a bundle, an nnU-Net.
+
+    Args:
+        network: its runner behind sliding windows.
+        variant: the kind of labels it was trained on, or its checkpoint's name.
+        channels: the label value of output channels 1, 2, …
+        seen_as: its preprocessing and the way back.
+    """
+
+    def __init__(self, network: WindowedNetwork, variant: str, channels: Sequence[int], seen_as: UNetInput) -> None:
+        self.network = network
+        self.variant = variant
+        self.seen_as = seen_as
+        self._values = np.array([0, *channels], dtype=np.uint8)
+
+    def process(self, unit: Unit) -> Outcome:
+        """See `Pipeline.process`."""
+        if unit.volume is None:
+            raise ValueError("a network on volumes needs units with a volume")
+        clock, before = PhaseClock(), self.network.seen
+        with clock("preprocess"):
+            prepared = self.seen_as.prepare(unit.volume)
+        with clock("infer"):
+            logits = self.network(prepared.image)
+        with clock("postprocess"):
+            require_finite(logits.numpy())
+            whole = self._values[self.seen_as.labels(prepared, logits)]
+            labels: Labels = np.ascontiguousarray(whole[:, :, [piece.index for piece in unit.slices]].T)
+        return Outcome({self.variant: labels}, {}, {self.variant: clock.ms}, windows=self.network.seen - before)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from benchmark.spec import Spec
 
 PAIRS = 10
 LANES = (LaneKey("pytorch"), LaneKey("onnxruntime"))
+SOME_SLICES = {"root": "x", "tasks": ["T"], "slices": 10}
 
 
 def make_group(cases: int = 2, stage: Any = "pseudolabel", same_case: bool = False, **changes: Any) -> Group:
@@ -106,15 +108,28 @@ def test_throughput_is_slices_over_the_time_of_all_passes() -> None:
 
 
 def test_a_batch_counts_all_its_slices() -> None:
-    batches = {"unit_ms": {"box": [40.0, 10.0]}, "phase_ms": {"box": {"infer": 50.0}}}
+    batches = {
+        "unit_ms": {"box": [40.0, 10.0]},
+        "volume_ms": {"box": [50.0]},
+        "window_ms": {"box": [5.0, 2.5]},
+        "phase_ms": {"box": {"infer": 50.0}},
+    }
     records = [record("c1", lane(**batches), lane(**batches))]
-    ours, _, comparison = collect(records, make_group(1, "segment"), unet={})
-    assert ours.throughput is not None and ours.throughput.value == pytest.approx(200.0)
+    ours, _, comparison = collect(records, make_group(1, "segment"), unet={}, data=SOME_SLICES)
+    assert ours.throughput is not None
+    assert (ours.throughput.value, ours.throughput.unit) == (pytest.approx(200.0), "slices/s")
+    whole = collect(records, make_group(1, "segment"), unet={})[0]
+    assert whole.throughput is not None
+    # One volume in 50 ms.
+    assert (whole.throughput.value, whole.throughput.unit) == (pytest.approx(1200.0), "volumes/min")
+    assert whole.window_latency_ms is not None and whole.window_latency_ms.samples == [5.0, 2.5]
     assert ours.phases_ms == pytest.approx({"infer": 5.0})
     assert ours.latency_unit == "batch of up to 8 slices"
     assert (comparison.pairs, comparison.verdict) == (2, "inconclusive")
     alone, _, _ = collect(records, make_group(1, "segment"), unet={"windows_per_batch": 1})
     assert alone.latency_unit == "slice"
+    volumes = dataclasses.replace(make_group(1, "segment"), whole_volumes=True)
+    assert collect(records, volumes, unet={}, data=SOME_SLICES)[0].latency_unit == "volume"
     assert collect([record("c1")], unet={})[0].latency_unit == "slice"
 
 

@@ -135,7 +135,8 @@ def test_repeats_add_passes_and_the_order_alternates_between_them() -> None:
 
     extent = Extent(repeats=3)
     record, _ = measure(make_slices(2), extent=extent, pytorch=Telling("A"), onnxruntime=Telling("B"))
-    assert "".join(begun) == "ABBA" + "BAAB" + "ABBA"
+    # A backend's first pass over a shape is its own affair, and in no time.
+    assert "".join(begun) == "A" + "A" + "B" + "BBA" + "BAAB" + "ABBA"
     assert (record.slices, record.repeats) == (2, 3)
     assert record.lanes["pytorch"].unit_ms == {"box": [13.0] * 6}
     assert record.lanes["pytorch"].volume_ms == {"box": [26.0] * 3}
@@ -148,6 +149,31 @@ def test_the_warm_up_is_run_once_and_leaves_no_time() -> None:
     record, _ = measure(make_slices(3), extent=extent, pytorch=fake)
     assert fake.calls == 2 + 2 * 3
     assert len(record.lanes["pytorch"].unit_ms["box"]) == 6
+
+
+def test_the_first_pass_over_a_new_shape_is_kept_apart_without_a_warm_up_too() -> None:
+    """Five slices in batches of two: the last batch has another shape."""
+    fake = Fake()
+    record, _ = measure(make_slices(5), by_batch, extent=Extent(repeats=2), pytorch=fake)
+    found = record.lanes["pytorch"]
+    assert fake.calls == 2 + 2 * 3
+    assert len(found.unit_ms["box"]) == 6
+    rows, columns = make_slices(1)[0].image.shape
+    assert list(found.first_shape_ms) == [f"2×{rows}×{columns}", f"1×{rows}×{columns}"]
+    assert all(milliseconds >= 0 for milliseconds in found.first_shape_ms.values())
+
+
+def test_a_window_takes_its_share_of_the_network_time() -> None:
+    fake = Fake()
+    plain = fake.process
+
+    def windowed(unit: Unit) -> Outcome:
+        outcome = plain(unit)
+        return replace(outcome, own_ms={"box": {"infer": 12.0, "postprocess": 5.0}}, windows=4)
+
+    fake.process = windowed  # type: ignore[method-assign]
+    record, _ = measure(make_slices(2), pytorch=fake)
+    assert record.lanes["pytorch"].window_ms == {"box": [3.0, 3.0]}
 
 
 def test_label_maps_lie_at_the_place_of_their_slice() -> None:
@@ -168,7 +194,7 @@ def test_batches_are_laid_out_slice_by_slice() -> None:
 def test_what_a_later_pass_answers_does_not_replace_the_first() -> None:
     chosen = make_slices(2)
     fake = Fake()
-    fake.answer = lambda label: label if fake.calls <= 2 else np.zeros_like(label)
+    fake.answer = lambda label: label if fake.calls <= 3 else np.zeros_like(label)
     record, predictions = measure(chosen, extent=Extent(repeats=2), pytorch=fake)
     assert np.array_equal(predictions["box"]["pytorch"], reference(chosen))
     assert record.lanes["pytorch"].dice["box"] == {"organ": 1.0, "tumour": 1.0}

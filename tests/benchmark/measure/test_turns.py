@@ -98,13 +98,21 @@ def test_an_interrupt_from_the_keyboard_ends_the_run() -> None:
 
 def test_the_warm_up_is_not_a_turn_and_comes_before_the_lanes_first_one() -> None:
     log: list[str] = []
-    taken = list(take_turns(talking("A", "B", log=log), range(2), warmup=2))
+    taken = list(
+        take_turns(talking("A", "B", log=log), range(2), warmup=lambda lane, index, unit: 2 if index == 0 else 0)
+    )
     assert log == ["A0", "A0", "A0", "B0", "B0", "B0", "B1", "A1"]
     assert len(taken) == 4
 
 
 def test_a_lane_that_fails_while_warming_up_takes_no_turn() -> None:
-    taken = list(take_turns({"F": failing(0, RuntimeError("cold")), **talking("A")}, range(2), warmup=1))
+    taken = list(
+        take_turns(
+            {"F": failing(0, RuntimeError("cold")), **talking("A")},
+            range(2),
+            warmup=lambda lane, index, unit: 1 if index == 0 else 0,
+        )
+    )
     assert [(turn.lane, turn.error) for turn in taken] == [("F", "RuntimeError: cold"), ("A", None), ("A", None)]
 
 

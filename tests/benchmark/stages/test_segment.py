@@ -15,6 +15,7 @@ from benchmark.lanes import LaneSettings, module_source, open_lanes
 from benchmark.results import LaneKey
 from benchmark.stages.base import NotFiniteError, Unit
 from benchmark.stages.segment import SegmentPipeline, match_labels, units
+from benchmark.stages.windows import WindowedNetwork
 from exporters.unet import build_unet, load_unet, unet_checkpoint
 from exporters.unet_config import SlidingWindow, monai_unet
 
@@ -76,7 +77,7 @@ def test_every_voxel_of_a_slice_as_large_as_the_patch_smaller_or_larger_gets_its
     network = Thresholds()
     pieces = tuple(piece(*shape, seed=seed) for seed in range(3))
     windows = SlidingWindow(patch=(16, 24), overlap=overlap)
-    pipeline = SegmentPipeline(network, "reference", [4, 9], windows, 4)  # type: ignore[arg-type]
+    pipeline = SegmentPipeline(WindowedNetwork(network, windows, 4), "reference", [4, 9])  # type: ignore[arg-type]
     outcome = pipeline.process(Unit(pieces, {}))
     found = outcome.labels["reference"]
     assert (found.shape, found.dtype) == ((3, *shape), np.uint8)
@@ -90,14 +91,15 @@ def test_every_voxel_of_a_slice_as_large_as_the_patch_smaller_or_larger_gets_its
 def test_a_channel_that_the_task_does_not_know_becomes_background() -> None:
     unit = Unit((piece(16, 24),), {})
     windows = SlidingWindow(patch=(16, 24))
-    found = SegmentPipeline(Thresholds(), "x", [0, 9], windows, 4).process(unit).labels["x"]  # type: ignore[arg-type]
+    network = WindowedNetwork(Thresholds(), windows, 4)  # type: ignore[arg-type]
+    found = SegmentPipeline(network, "x", [0, 9]).process(unit).labels["x"]
     assert set(np.unique(found)) == {0, 9}
 
 
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])
 def test_a_network_that_answers_with_no_number_fails_rather_than_labels(bad: float) -> None:
     windows = SlidingWindow(patch=(16, 24))
-    pipeline = SegmentPipeline(Thresholds(bad), "x", [1, 2], windows, 4)  # type: ignore[arg-type]
+    pipeline = SegmentPipeline(WindowedNetwork(Thresholds(bad), windows, 4), "x", [1, 2])  # type: ignore[arg-type]
     with pytest.raises(NotFiniteError):
         pipeline.process(Unit((piece(20, 30),), {}))
 
@@ -122,7 +124,9 @@ def test_both_backends_label_alike_and_as_a_single_pass_of_the_network(unet_fold
         image = torch.from_numpy(np.stack([one.image for one in exact.slices])[:, None]) / 255
         expected = np.array([0, 1, 4])[loaded.unet.module(image).argmax(1).numpy()]
     assert len(np.unique(expected)) > 1, "the test must be able to see a difference"
-    with open_lanes(lane_settings, sources, lambda one: SegmentPipeline(one[0], "ref", [1, 4], windows, 2)) as lanes:
+    with open_lanes(
+        lane_settings, sources, lambda one: SegmentPipeline(WindowedNetwork(one[0], windows, 2), "ref", [1, 4])
+    ) as lanes:
         found = {name: [lane.process(unit).labels["ref"] for unit in (exact, large)] for name, lane in lanes.items()}
     for maps in found.values():
         np.testing.assert_array_equal(maps[0], expected)
