@@ -24,7 +24,7 @@ def discs(folder: Path, name: str = "case", slices: int = 3, seed: int = 0) -> T
         y, x = rng.integers(12, 24, 2)
         label[(rows - y) ** 2 + (columns - x) ** 2 < 64] = 1
         label[2:6] = 2
-        image += 0.8 * (label == 1) + 0.4 * (label == 2)
+        np.copyto(image, image + 0.8 * (label == 1) + 0.4 * (label == 2))
     return write_training_case(folder, name, images, labels, PATCH)
 
 
