@@ -6,11 +6,22 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from benchmark.measure.statistics import PAIRS_NEEDED, Speedup, paired_speedup, summarise
-from benchmark.metrics import EMPTY_REFERENCE, mean
+from benchmark.metrics import EMPTY_CLASSES, EMPTY_REFERENCE, MISSED, mean
 from benchmark.plan import REFERENCE_LANE, Group
 from benchmark.prompts import find_strategy
 from benchmark.records import CaseRecord, LaneRecord
-from benchmark.results import Attested, CaseDice, Cell, Comparison, Effort, Gate, LaneKey, Parity, Throughput
+from benchmark.results import (
+    Attested,
+    CaseDice,
+    CaseSurface,
+    Cell,
+    Comparison,
+    Effort,
+    Gate,
+    LaneKey,
+    Parity,
+    Throughput,
+)
 from benchmark.spec import Spec
 from exporters.parity import gate_failure
 from exporters.sam import SAM_MODELS
@@ -99,6 +110,8 @@ def _measured(group: Group, records: Sequence[CaseRecord], variant: str, key: La
     return {
         "dice": mean(entry.dice for entry in dice),
         "dice_per_case": dice,
+        **_surfaces(group, records, variant, key, spec),
+        "empty_classes": EMPTY_CLASSES,
         "effort": _effort(lanes, variant),
         "latency_unit": _unit(group, spec),
         "window_latency_ms": summarise([ms for lane in lanes for ms in lane.window_ms.get(variant, [])]),
@@ -124,6 +137,32 @@ def _dice_per_case(group: Group, records: Sequence[CaseRecord], variant: str, ke
             value = None if group.no_dice else measured
             reason = None if value is not None else group.no_dice or EMPTY_REFERENCE
             entries.append(CaseDice(case=record.case, label=label, dice=value, reason=reason))
+    return entries
+
+
+def _surfaces(group: Group, records: Sequence[CaseRecord], variant: str, key: LaneKey, spec: Spec) -> dict[str, object]:
+    entries = _surface_per_case(records, variant, key, group.no_surfaces(spec))
+    return {
+        "nsd": mean(entry.nsd for entry in entries),
+        "nsd_tolerance_mm": group.planned.task.nsd_tolerance_mm,
+        "hd95_mm": mean(entry.hd95_mm for entry in entries),
+        "hd95_missing": sum(entry.reason == MISSED for entry in entries),
+        "surface_per_case": entries,
+    }
+
+
+def _surface_per_case(
+    records: Sequence[CaseRecord], variant: str, key: LaneKey, unmeasured: str | None
+) -> list[CaseSurface]:
+    entries = []
+    for record in records:
+        lane = record.lanes[str(key)]
+        absent = unmeasured or (EMPTY_REFERENCE if variant in lane.nsd else "no surface was measured")
+        for label in lane.dice[variant]:
+            found = ({} if unmeasured else measured.get(variant, {}) for measured in (lane.nsd, lane.hd95_mm))
+            nsd, hd95 = (of_label.get(label) for of_label in found)
+            reason = absent if nsd is None else MISSED if hd95 is None else None
+            entries.append(CaseSurface(case=record.case, label=label, nsd=nsd, hd95_mm=hd95, reason=reason))
     return entries
 
 

@@ -75,6 +75,12 @@ class Group:
     preprocessing: str | None = None
     whole_volumes: bool = False
 
+    def no_surfaces(self, spec: Spec) -> str | None:
+        """Why NSD and HD95 would mean nothing here; None where they do."""
+        if spec.data.slices is not None:
+            return f"surfaces need whole volumes, and data.slices is {spec.data.slices}"
+        return self.no_dice
+
     @property
     def folder(self) -> str:
         """A name for its files, unique within a run folder and readable."""
@@ -100,7 +106,12 @@ def plan_tasks(spec: Spec) -> list[PlannedTask]:
         settings = spec.data.settings.get(name, TaskSettings())
         task = open_task(
             spec.data.root / name,
-            TaskOverride(channel=settings.channel, window=settings.window, labels=settings.labels),
+            TaskOverride(
+                channel=settings.channel,
+                window=settings.window,
+                labels=settings.labels,
+                nsd_tolerance_mm=settings.nsd_tolerance_mm,
+            ),
         )
         planned.append(_split(task, spec))
     return planned
@@ -151,6 +162,7 @@ def make_group(
                 "slices": spec.data.slices,
                 "model": model,
                 "variants": variants,
+                "nsd_tolerance_mm": planned.task.nsd_tolerance_mm,
                 "lanes": [str(lane) for lane in lanes],
                 "device": device,
                 "measure": spec.measure.model_dump(),

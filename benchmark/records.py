@@ -25,6 +25,8 @@ class LaneRecord(_Model):
         volume_ms: of each timed pass over the case.
         phase_ms: total over all timed passes.
         dice: against the reference labels; of the first pass, since every pass computes the same.
+        nsd: as `dice`; empty where surfaces were not measured.
+        hd95_mm: as `nsd`; also null where the prediction lacks the label, which has an NSD of 0 then.
         parity: Dice between this lane's masks and the reference lane's.
         effort: of the first pass; corrections depend on the masks that a backend gave.
         attestation: one entry a runner.
@@ -40,6 +42,8 @@ class LaneRecord(_Model):
     volume_ms: dict[str, list[float]] = {}
     phase_ms: dict[str, dict[str, float]] = {}
     dice: dict[str, dict[str, float | None]] = {}
+    nsd: dict[str, dict[str, float | None]] = {}
+    hd95_mm: dict[str, dict[str, float | None]] = {}
     parity: dict[str, dict[str, float | None]] = {}
     effort: dict[str, Effort] = {}
     attestation: dict[str, Attested] = {}

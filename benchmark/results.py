@@ -103,6 +103,16 @@ class CaseDice(_Model):
     reason: str | None = None
 
 
+class CaseSurface(_Model):
+    """How one label's surface in one case lies to the reference's, over the whole volume."""
+
+    case: str
+    label: str
+    nsd: float | None = Field(description="share of both surfaces within the task's tolerance of the other")
+    hd95_mm: float | None
+    reason: str | None = Field(default=None, description="why one or both are null")
+
+
 class Attested(_Model):
     """What really ran, as the backend itself tells it."""
 
@@ -133,6 +143,13 @@ class Cell(_Model):
     reason: str | None = None
     dice: float | None = Field(default=None, description="mean of dice_per_case, nulls left out")
     dice_per_case: list[CaseDice] = []
+    nsd: float | None = Field(default=None, description="mean of surface_per_case, nulls left out")
+    nsd_tolerance_mm: float | None = Field(default=None, description="the task's")
+    hd95_mm: float | None = Field(default=None, description="mean of surface_per_case, nulls left out")
+    hd95_missing: int = Field(
+        default=0, description="labels of cases that the prediction lacks: their HD95 is infinite and in no mean"
+    )
+    surface_per_case: list[CaseSurface] = []
     effort: Effort | None = Field(default=None, description="of all cases together; null outside `pseudolabel`")
     latency_unit: str = "slice"
     latency_ms: Latency | None = None

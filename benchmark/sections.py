@@ -24,6 +24,9 @@ class TaskSettings(Section):
     channel: int | None = Field(default=None, ge=0, description="of a multi-channel image")
     window: tuple[float, float] | None = Field(default=None, description="CT level and width, HU")
     labels: tuple[str, ...] | None = Field(default=None, description="names; others count as background")
+    nsd_tolerance_mm: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="how far apart two surfaces may lie, for NSD"
+    )
 
 
 class DataSpec(Section):

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NoReturn
 
 from benchmark.data.intensity import CTWindow, Intensity
-from benchmark.data.tasks import defaults_for, is_mri
+from benchmark.data.tasks import NSD_TOLERANCE_MM, defaults_for, is_mri
 from benchmark.errors import InputError
 
 
@@ -34,11 +34,13 @@ class TaskOverride:
         channel: which channel of dataset.json's `modality` to show.
         window: level and width in Hounsfield units; saying it means that the channel is CT.
         labels: names of the labels to segment.
+        nsd_tolerance_mm: how far apart two surfaces may lie and still count as the same.
     """
 
     channel: int | None = None
     window: tuple[float, float] | None = None
     labels: tuple[str, ...] | None = None
+    nsd_tolerance_mm: float | None = None
 
 
 NO_OVERRIDE = TaskOverride()
@@ -58,6 +60,7 @@ class Task:
         known_values: every value a label file may hold: those dataset.json declares, and 0.
         intensity: what becomes black and white.
         cases: sorted by case id.
+        nsd_tolerance_mm: how far apart two surfaces may lie and still count as the same, for NSD.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Task:
     known_values: frozenset[int]
     intensity: Intensity
     cases: tuple[CaseFiles, ...]
+    nsd_tolerance_mm: float = NSD_TOLERANCE_MM
 
 
 def open_task(folder: Path, override: TaskOverride = NO_OVERRIDE) -> Task:
@@ -163,6 +167,7 @@ class _Reader:
             if override.window is None
             else self.window(override.window, channels[channel]),
             cases=tuple(sorted(cases, key=lambda files: files.case)),
+            nsd_tolerance_mm=override.nsd_tolerance_mm or defaults.nsd_tolerance_mm,
         )
 
     def field(self, *names: str) -> Any:

@@ -17,7 +17,7 @@ from benchmark.data.slices import Slice
 from benchmark.lanes import Lane
 from benchmark.measure.extent import Extent
 from benchmark.measure.turns import Turn, take_turns
-from benchmark.metrics import dice_per_label
+from benchmark.metrics import CaseSurfaces, Scale, dice_per_label
 from benchmark.plan import REFERENCE_LANE
 from benchmark.prompts import Effort
 from benchmark.records import CaseRecord, LaneRecord
@@ -69,6 +69,7 @@ def measure_case(
     labels: Mapping[int, str],
     extent: Extent,
     on_progress: Callable[[float], None] = lambda share: None,
+    scale: Scale | None = None,
 ) -> tuple[CaseRecord, Predictions]:
     """Measures one case.
 
@@ -81,6 +82,7 @@ def measure_case(
         labels: value → name.
         extent: how long and how often.
         on_progress: told the share of the case that each turn finished.
+        scale: of surfaces; None where none are measured.
 
     Returns:
         The record, without pictures, and every lane's label maps.
@@ -106,12 +108,13 @@ def measure_case(
         passes += 1
         if not timed or not alive:
             break  # no slice has a prompt, or no lane is left: another pass would change nothing
+    surfaces = None if scale is None else CaseSurfaces(reference, labels, scale)
     record = CaseRecord(
         case=case,
         slices=sum(timed.values()),
         repeats=passes,
         lanes={
-            key: _lane_record(tally, lanes[key], reference, tallies.get(str(REFERENCE_LANE)), labels)
+            key: _lane_record(tally, lanes[key], reference, tallies.get(str(REFERENCE_LANE)), labels, surfaces)
             for key, tally in tallies.items()
         },
     )
@@ -142,8 +145,9 @@ def _take(turn: Turn[Unit, Outcome], tally: _Tally, place: Mapping[int, int]) ->
 
 
 def _lane_record(
-    tally: _Tally, lane: Lane, reference: Labels, reference_lane: _Tally | None, labels: Mapping[int, str]
-) -> LaneRecord:
+    tally: _Tally, lane: Lane, reference: Labels, reference_lane: _Tally | None, labels: Mapping[int, str],
+    surfaces: CaseSurfaces | None,
+) -> LaneRecord:  # fmt: skip
     if tally.failed is not None:
         return LaneRecord(attestation=dict(lane.attestation), load_ms=lane.load_ms, failed=tally.failed)
     parity = {}
@@ -152,6 +156,7 @@ def _lane_record(
             variant: dice_per_label(predicted, reference_lane.predictions[variant], labels)
             for variant, predicted in tally.predictions.items()
         }
+    measured = {} if surfaces is None else {v: surfaces.measure(found) for v, found in tally.predictions.items()}
     return LaneRecord(
         unit_ms=tally.unit_ms,
         volume_ms=tally.volume_ms if tally.unit_ms else {},
@@ -159,6 +164,8 @@ def _lane_record(
         dice={
             variant: dice_per_label(predicted, reference, labels) for variant, predicted in tally.predictions.items()
         },
+        nsd={variant: {name: both.nsd for name, both in found.items()} for variant, found in measured.items()},
+        hd95_mm={variant: {name: both.hd95_mm for name, both in found.items()} for variant, found in measured.items()},
         parity=parity,
         effort={
             variant: EffortRecord(clicks=effort.clicks, boxes=effort.boxes, objects=tally.objects[variant])

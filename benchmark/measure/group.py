@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmark.data.msd import CaseFiles
@@ -12,6 +13,7 @@ from benchmark.data.volume import Volume, load_volume
 from benchmark.lanes import Lane, LaneSettings, Sources, open_lanes
 from benchmark.measure.case import Predictions, measure_case
 from benchmark.measure.extent import Extent
+from benchmark.metrics import Scale
 from benchmark.pictures import save_pictures
 from benchmark.plan import Group, chosen_slices, threads_of
 from benchmark.records import CaseRecord, RecordStore
@@ -101,8 +103,11 @@ def _measure(
         on_progress(share)
 
     extent = Extent.of_case(spec.measure, len(group.cases))
+    x, y, z = volume.spacing
+    scale = None if group.no_surfaces(spec) else Scale((z, y, x), group.planned.task.nsd_tolerance_mm)
+    units = partial(work.units, volume, chosen)
     record, predictions = measure_case(
-        files.case, lanes, chosen, lambda: work.units(volume, chosen), group.variants, work.labels, extent, advance
+        files.case, lanes, chosen, units, group.variants, work.labels, extent, advance, scale
     )
     # Slices without a prompt took no turn.
     on_progress(1.0 - done)

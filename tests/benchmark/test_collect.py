@@ -50,6 +50,8 @@ def lane(ms: float = 10.0, dice: float | None = 0.9, parity: float | None = 1.0,
         "volume_ms": {"box": [ms * PAIRS]},
         "phase_ms": {"box": {"encode": 0.75 * ms * PAIRS, "decode": 0.25 * ms * PAIRS}},
         "dice": {"box": {"organ": dice}},
+        "nsd": {"box": {"organ": 0.8}},
+        "hd95_mm": {"box": {"organ": 4.0}},
         "parity": {"box": {"organ": parity}},
         "attestation": {"encoder": attested(), "decoder": attested()},
         "load_ms": 5.0,
@@ -342,6 +344,44 @@ def test_a_label_that_a_case_lacks_is_null_with_a_reason_and_enters_no_mean() ->
     assert (there.case, there.label, there.dice, there.reason) == ("c1", "organ", 0.8, None)
     assert (lacking.case, lacking.dice) == ("c2", None)
     assert lacking.reason == "the reference has no such label in this case"
+
+
+def surfaces(cell: Cell) -> list[tuple[float | None, float | None, str | None]]:
+    return [(entry.nsd, entry.hd95_mm, entry.reason) for entry in cell.surface_per_case]
+
+
+def test_a_missed_organ_is_counted_because_a_mean_of_hd95_would_look_the_better_for_it() -> None:
+    good, missed, lacking = (
+        lane(nsd={"box": {"organ": nsd}}, hd95_mm={"box": {"organ": hd95}})
+        for nsd, hd95 in ((0.9, 2.0), (0.0, None), (None, None))
+    )
+    ours, _, _ = collect([record("c1", good), record("c2", missed), record("c3", lacking)])
+    assert (ours.nsd, ours.hd95_mm, ours.hd95_missing) == (pytest.approx(0.45), 2.0, 1)
+    assert surfaces(ours) == [
+        (0.9, 2.0, None),
+        (0.0, None, "the prediction has no such label: its HD95 is infinite"),
+        (None, None, "the reference has no such label in this case"),
+    ]
+    assert [(entry.case, entry.label) for entry in ours.surface_per_case] == [(f"c{n}", "organ") for n in (1, 2, 3)]
+
+
+def test_the_rule_for_empty_classes_and_the_tolerance_stand_in_every_cell() -> None:
+    ours, theirs, _ = collect([record("c1")])
+    for cell in (ours, theirs):
+        assert cell.nsd_tolerance_mm == 3.0
+        assert cell.empty_classes is not None and "Dice 0, NSD 0 and an infinite HD95" in cell.empty_classes
+
+
+def test_surfaces_of_some_slices_or_of_random_weights_are_null_with_the_reason() -> None:
+    some = {"data": {"root": "x", "tasks": ["T"], "slices": 4}}
+    why = "surfaces need whole volumes, and data.slices is 4"
+    for ours, reason in (
+        (collect([record("c1")], **some)[0], why),
+        (collect([record("c1")], make_group(1, no_dice=RANDOM))[0], RANDOM),
+        (collect([record("c1", lane(nsd={}, hd95_mm={}))])[0], "no surface was measured"),
+    ):
+        assert (ours.nsd, ours.hd95_mm, ours.hd95_missing) == (None, None, 0)
+        assert surfaces(ours) == [(None, None, reason)]
 
 
 def test_where_nothing_was_measured_the_cell_is_skipped_and_not_zero() -> None:

@@ -110,10 +110,11 @@ def test_every_task_is_opened_and_split(make_task: MakeTask, tmp_path: Path) -> 
 
 def test_settings_reach_the_task(make_task: MakeTask, tmp_path: Path) -> None:
     make_task()
-    settings = {"Task77_Test": {"labels": ["tumour"], "window": [30, 80], "channel": 0}}
+    settings = {"Task77_Test": {"labels": ["tumour"], "window": [30, 80], "channel": 0, "nsd_tolerance_mm": 1.5}}
     (planned,) = plan_tasks(spec(tmp_path, data={"settings": settings}))
     assert dict(planned.task.labels) == {2: "tumour"}
     assert planned.task.intensity == CTWindow(30, 80)
+    assert planned.task.nsd_tolerance_mm == 1.5
 
 
 def test_one_case_is_refused_with_the_ways_out(make_task: MakeTask, tmp_path: Path) -> None:
@@ -217,6 +218,7 @@ def plan(folder: Path, **changes: Any) -> tuple[Spec, PlannedTask]:
         {"data": {"cases": 2}},
         {"data": {"settings": {"Task77_Test": {"labels": ["organ"]}}}},
         {"data": {"settings": {"Task77_Test": {"window": [0, 10]}}}},
+        {"data": {"settings": {"Task77_Test": {"nsd_tolerance_mm": 1}}}},
     ],
 )
 def test_what_could_change_a_number_is_measured_again(folder: Path, changes: dict[str, Any]) -> None:

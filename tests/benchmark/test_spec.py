@@ -130,6 +130,11 @@ def test_name_and_data_are_enough() -> None:
         (data(cases=0), "data.cases", "greater"),
         (data(slices=0), "data.slices", "greater"),
         (data(settings={"Task01": {"channel": 0}}), "data", "Task01, which is not among data.tasks"),
+        (
+            data(settings={"Task09_Spleen": {"nsd_tolerance_mm": 0}}),
+            "data.settings.Task09_Spleen.nsd_tolerance_mm",
+            "greater",
+        ),
         (data(settings={"Task09_Spleen": {"channel": -1}}), "data.settings.Task09_Spleen.channel", "greater"),
         (data(root="~no-such-user-here/x"), "data.root", "write the whole path"),
         (content(name="../x"), "name", "pattern"),

@@ -90,6 +90,12 @@ def test_a_modality_of_its_own_decides_the_scale_of_each_channel(make_task: Call
     assert (task.modality, task.channel, task.channels, task.intensity) == ("CT", 1, 2, CTWindow(40, 400))
 
 
+def test_an_override_sets_the_tolerance_of_surfaces(make_task: Callable[..., Path]) -> None:
+    assert open_task(make_task(), TaskOverride(nsd_tolerance_mm=1.5)).nsd_tolerance_mm == 1.5
+    assert open_task(make_task("Task03_Liver")).nsd_tolerance_mm == 7.0
+    assert open_task(make_task()).nsd_tolerance_mm == 3.0
+
+
 def test_an_override_chooses_window_and_labels_and_keeps_the_known_values(make_task: Callable[..., Path]) -> None:
     task = open_task(make_task(), TaskOverride(window=(-160, 1500), labels=("tumour",)))
     assert task.intensity == CTWindow(-160, 1500)

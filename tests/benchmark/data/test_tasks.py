@@ -1,7 +1,7 @@
 import pytest
 
 from benchmark.data.intensity import CTWindow, Percentiles
-from benchmark.data.tasks import OFFICIAL_TASKS, defaults_for, is_ct
+from benchmark.data.tasks import NSD_TOLERANCE_MM, OFFICIAL_TASKS, defaults_for, is_ct
 
 
 def test_all_ten_official_tasks_are_known() -> None:
@@ -16,6 +16,12 @@ def test_lung_has_a_lung_window_and_other_ct_tasks_a_soft_tissue_one() -> None:
 def test_an_official_mri_task_is_scaled_by_percentiles_whatever_its_channel_is_called() -> None:
     assert defaults_for("Task01_BrainTumour", "FLAIR").intensity == Percentiles(0.5, 99.5)
     assert defaults_for("Task05_Prostate", "ADC").channel == 0
+
+
+def test_tolerances_are_the_decathlons() -> None:
+    """Antonelli et al., Nature Communications 13, 2022, Methods, from Task01 to Task10."""
+    assert [OFFICIAL_TASKS[name].nsd_tolerance_mm for name in sorted(OFFICIAL_TASKS)] == [5, 4, 7, 1, 4, 2, 5, 3, 3, 4]
+    assert defaults_for("Task101_AbdomenCT", "CT").nsd_tolerance_mm == NSD_TOLERANCE_MM
 
 
 def test_an_unofficial_task_goes_by_its_modality_alone() -> None:

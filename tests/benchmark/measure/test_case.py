@@ -11,6 +11,7 @@ from benchmark.lanes import Lane
 from benchmark.measure import case as measured
 from benchmark.measure.case import Predictions, measure_case
 from benchmark.measure.extent import Extent
+from benchmark.metrics import Scale
 from benchmark.prompts import Effort, ObjectPrompt, tight_box
 from benchmark.records import CaseRecord
 from benchmark.results import Attested
@@ -217,6 +218,30 @@ def test_dice_is_over_the_whole_case_and_not_a_mean_of_slices() -> None:
     record, _ = measure(chosen, pytorch=Fake(lambda label: np.roll(label, 1, axis=0)))
     expected = 2 * np.count_nonzero(wanted & shifted) / (np.count_nonzero(wanted) + np.count_nonzero(shifted))
     assert record.lanes["pytorch"].dice["box"]["organ"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_surfaces_are_measured_in_millimetres_where_a_scale_is_given() -> None:
+    label = np.zeros((6, 8, 8), np.uint8)
+    label[2:4, 2:6, 2:6] = 1
+    chosen = [Slice("c1", k, np.zeros((8, 8), np.float32), plane, (1.0, 1.0)) for k, plane in enumerate(label)]
+
+    def one_column_further(plane: np.ndarray) -> np.ndarray:
+        return np.roll(plane, 1, axis=1)
+
+    lanes = {"pytorch": lane(Fake()), "onnxruntime": lane(Fake(one_column_further))}
+    scale = Scale((5.0, 1.0, 0.5), tolerance_mm=0.4)
+    record, _ = measure_case(
+        "c1", lanes, chosen, lambda: by_slice(chosen), ("box",), LABELS, ONCE, lambda share: None, scale
+    )
+    ours, theirs = record.lanes["pytorch"], record.lanes["onnxruntime"]
+    assert (ours.nsd, ours.hd95_mm) == (
+        {"box": {"organ": 1.0, "tumour": None}},
+        {"box": {"organ": 0.0, "tumour": None}},
+    )
+    assert theirs.hd95_mm["box"]["organ"] == pytest.approx(0.5)
+    assert 0 < (theirs.nsd["box"]["organ"] or 0) < 1
+    plain, _ = measure(make_slices(), pytorch=Fake())
+    assert (plain.lanes["pytorch"].nsd, plain.lanes["pytorch"].hd95_mm) == ({}, {})
 
 
 def test_without_the_reference_backend_there_is_no_parity() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +107,32 @@ def test_every_case_is_measured_in_order_and_recorded(bench: Bench) -> None:
         assert record.lanes["onnxruntime"].unit_ms == {"box": [3.0] * 4}  # two of six slices are empty
         assert record.lanes["onnxruntime"].dice["box"] == {"organ": 1.0, "tumour": 1.0}
     assert bench.progress == pytest.approx(3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "millimetres"),
+    [
+        (lambda piece: np.roll(piece.label, 1, axis=0), 3.0),
+        (lambda piece: np.roll(piece.label, 1, axis=1), 2.0),
+        (lambda piece: piece.label * (piece.index != 4), 4.0),
+    ],
+)
+def test_surfaces_are_scaled_by_the_volumes_own_spacing(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Callable[[Slice], Any],
+    millimetres: float,
+) -> None:  # fmt: skip
+    """Voxels of 2 × 3 × 4 mm: a row further is 3 mm, a column 2 mm, a slice too few 4 mm."""
+    label = np.zeros((4, 5, 6), np.uint8)
+    label[1:3, 1:3, 2:5] = 1
+    bench = make_bench(make_task(label=label), tmp_path / "run", monkeypatch)
+    monkeypatch.setattr(
+        Perfect, "process", lambda self, unit: Outcome({"box": answer(unit.slices[0])[None]}, {"encode": 2.0}, {})
+    )
+    (record,) = bench.measure()
+    found = record.lanes["pytorch"]
+    assert found.hd95_mm["box"] == {"organ": pytest.approx(millimetres), "tumour": None}
+    # 3 mm are the tolerance of a task that the Decathlon does not know.
+    assert found.nsd["box"]["organ"] is not None and (found.nsd["box"]["organ"] == 1.0) == (millimetres <= 3.0)
 
 
 def test_what_is_recorded_is_read_and_no_backend_is_loaded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
