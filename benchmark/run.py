@@ -169,7 +169,7 @@ class Run:
                     self._results.notes.append(f"{task.name}: no UNet was trained on {labels} labels, {why}")
                     continue
                 advance = self.progress.start(f"train {task.name} UNet on {labels} labels", self.spec.unet.epochs)
-                checkpoint, training = train_on(source, _showing_loss(advance))
+                checkpoint, training = train_on(source, advance)
                 self._results.trainings.append(training)
                 self._segment(task, load_unet(checkpoint), labels)
 
@@ -266,14 +266,10 @@ def _export_unet(unet: LoadedUNet, calibration: Task, folder: Path, precision: s
     return unet.export(folder, precision, task_windows(calibration, unet.config))
 
 
-def _showing_loss(advance: Callable[[float, str], None]) -> Callable[[float, float], None]:
-    return lambda epochs, loss: advance(epochs, f"loss {loss:.3f}")
-
-
 def _task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
     notes = []
     if planned.same_case:
-        notes.append("one case, trained and tested on: speed and parity are measured, accuracy is not")
+        notes.append("one case, trained, validated and tested on: speed and parity are measured, accuracy is not")
     if spec.unet is not None and spec.unet.checkpoints:
         notes.append("UNet checkpoints are tested on every case used; whether they learned from them is not known here")
     if spec.data.slices is not None:
@@ -285,6 +281,7 @@ def _task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
         cases=[files.case for files in planned.cases],
         slices=0,
         train_cases=[files.case for files in planned.train],
+        validation_cases=[files.case for files in planned.validation],
         test_cases=[files.case for files in planned.test],
         intensity=describe(planned.task.intensity),
         notes=notes,

@@ -137,7 +137,7 @@ def test_running_again_measures_exports_and_trains_nothing(
     monkeypatch.setattr(group, "open_lanes", refuse)
     monkeypatch.setattr("exporters.sam.export_artifact", refuse)
     monkeypatch.setattr("exporters.unet.export_artifact", refuse)
-    monkeypatch.setattr("benchmark.stages.train.train_unet", refuse)
+    monkeypatch.setattr("benchmark.training.loop.train_unet", refuse)
     again = make_run(root, finished[1]).execute()
     assert again.cells == finished[0].cells
     assert again.comparisons == finished[0].comparisons
