@@ -18,7 +18,7 @@ import numpy as np
 
 LIVER = 1
 NAME = "Dataset777_Phantom"
-EPOCHS, STEPS = 2, 40
+EPOCHS, STEPS = 2, 25
 
 
 def main(task_dir: Path, out: Path, configuration: str) -> None:
