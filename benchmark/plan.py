@@ -134,15 +134,9 @@ def threads_of(spec: Spec) -> int:
     return spec.measure.threads or available_cores()
 
 
-def plan_lanes(spec: Spec, precisions: tuple[str, ...] | None = None) -> tuple[LaneKey, ...]:
-    """Every backend in every precision it runs; the reference lane is there whenever its backend is.
-
-    Args:
-        spec: the run's specification.
-        precisions: instead of the specification's, for a stage that knows fewer.
-    """
-    wanted = precisions or spec.precisions
-    lanes = [LaneKey(backend, p) for backend in spec.backends for p in wanted if p in PRECISIONS[backend]]
+def plan_lanes(spec: Spec) -> tuple[LaneKey, ...]:
+    """Every backend in every precision it runs; the reference lane is there whenever its backend is."""
+    lanes = [LaneKey(backend, p) for backend in spec.backends for p in spec.precisions if p in PRECISIONS[backend]]
     if REFERENCE_BACKEND in spec.backends and REFERENCE_LANE not in lanes:
         lanes.insert(0, REFERENCE_LANE)
     return tuple(lanes)

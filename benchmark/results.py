@@ -196,6 +196,27 @@ class Comparison(_Model):
     reason: str | None = None
 
 
+class SupervisionEffect(_Model):
+    """What learning from pseudo labels cost: a UNet trained on them (weak) against one on the reference labels (full).
+
+    Both are scored against the reference labels of the same test cases.
+    """
+
+    task: str
+    model: str
+    labels: str = Field(description="the pseudo labels: their prompt strategy")
+    label: str | None = Field(description="a label of the task; null for the mean of each case's labels")
+    backend: str
+    device: str
+    precision: str
+    dice_weak: float | None = Field(description="mean over cases")
+    dice_full: float | None = Field(description="mean over cases")
+    difference: float | None = Field(description="weak minus full, the mean over cases")
+    ci95: tuple[float, float] | None = Field(description="Student's interval of the difference, for paired samples")
+    cases: int = Field(description="test cases that hold the label")
+    reason: str | None = Field(default=None, description="why a value is null, or what limits it")
+
+
 class Picture(_Model):
     """One axial slice to look at. Paths are PNG files relative to the results file, all of one size."""
 
@@ -290,6 +311,7 @@ class Results(_Model):
     trainings: list[Training] = []
     cells: list[Cell]
     comparisons: list[Comparison]
+    supervision: list[SupervisionEffect] = []
     pictures: list[Picture] = []
     notes: list[str] = []
 

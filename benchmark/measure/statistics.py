@@ -1,4 +1,4 @@
-"""Percentiles, paired speedups and verdicts: pure functions of samples."""
+"""Percentiles, paired speedups, paired differences and verdicts: pure functions of samples."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ MARGIN = 0.02
 """Speedups within ±2 % count as equivalent: two runs of one program differ by as much on these machines."""
 
 RESAMPLES = 4000
+
+CASES_NEEDED = 2
+"""For an interval over cases: of one, nothing is known about how much cases differ."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,48 @@ def _bootstrap_median(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> t
         (values,), np.median, n_resamples=RESAMPLES, batch=100, method="percentile", rng=np.random.default_rng(0)
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more one thing scores than another, over cases that both were tested on.
+
+    Attributes:
+        mean: of the paired differences; None without any pair.
+        ci95: interval of that mean; None where there are too few cases.
+        cases: how many pairs.
+        reason: why there is no interval.
+    """
+
+    mean: float | None
+    ci95: tuple[float, float] | None
+    cases: int
+    reason: str | None = None
+
+
+def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
+    """The mean of `ours[i] - theirs[i]` with Student's t interval for paired samples.
+
+    Test cases are few, often two or three, and a bootstrap of so few is far too narrow: of two it draws no mean beyond
+    the two. Student's interval is as wide as so few cases deserve, if their differences are about normal.
+
+    Args:
+        ours: scores, one a case.
+        theirs: scores of the same cases, in the same order.
+    """
+    from scipy.stats import t
+
+    if len(ours) != len(theirs):
+        raise ValueError(f"{len(ours)} scores and {len(theirs)} scores make no pairs")
+    cases = len(ours)
+    if cases == 0:
+        return Difference(None, None, 0, "no test case has both")
+    differences = np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)
+    middle = float(differences.mean())
+    if cases < CASES_NEEDED:
+        return Difference(middle, None, cases, f"one case is no evidence of accuracy; an interval needs {CASES_NEEDED}")
+    reach = float(t.ppf(0.975, cases - 1) * differences.std(ddof=1) / np.sqrt(cases))
+    return Difference(middle, (middle - reach, middle + reach), cases)
 
 
 def verdict(ci95: tuple[float, float], margin: float = MARGIN) -> Verdict:

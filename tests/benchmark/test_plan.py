@@ -175,11 +175,6 @@ def test_every_backend_takes_turns_in_every_precision_it_runs(
     assert [str(lane) for lane in plan_lanes(spec(backends=backends, precisions=precisions))] == lanes
 
 
-def test_a_stage_that_knows_fewer_precisions_has_their_lanes_alone() -> None:
-    wanted = spec(precisions=["int8", "fp16"])
-    assert [str(lane) for lane in plan_lanes(wanted, ("fp32",))] == ["pytorch", "onnxruntime"]
-
-
 def group_key(spec: Spec, planned: PlannedTask, **changes: Any) -> str:
     arguments: dict[str, Any] = {
         "stage": "pseudolabel",
