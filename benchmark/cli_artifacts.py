@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,20 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark.console import complain, interruptible, steps
+from benchmark.export_tables import print_ladder, print_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.table import Table
-
-    from exporters.manifest import FileEntry, Ladder, Manifest
     from exporters.parity import Sample
     from exporters.sam import SamModel
+    from exporters.unet_config import UNetConfig
+    from exporters.window_parity import WindowSample
 
 export_app = typer.Typer(help="Export a model to ONNX, checked against PyTorch.", no_args_is_help=True)
 
 FAILED = 1
-LOG_WIDTH = 110
 
 
 class Masks(str, Enum):
@@ -45,10 +43,13 @@ class Precision(str, Enum):
 
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help="An MSD task folder: its slices are compared on, and calibrate int8-static."),
+    typer.Option("--data", help="An MSD task folder: its cases are compared on, and calibrate int8-static."),
 ]
 SlicesOption = Annotated[
     int, typer.Option("--slices", min=0, help="Slices that are compared on; 0 leaves the parity ladder out.")
+]
+WindowsOption = Annotated[
+    int, typer.Option("--windows", min=0, help="Windows that are compared on; 0 leaves the parity ladder out.")
 ]
 
 
@@ -86,22 +87,76 @@ def export_sam(
         on_step("load the weights")
         loaded = load_sam(model, checkpoint, (seed or 0) if random_weights else None, masks.value)
         manifest = loaded.export(out, precision.value, samples, on_step)
-    _print_manifest(manifest)
+    print_manifest(manifest)
     typer.echo(f"written to {out}")
 
 
 @export_app.command("unet")
 def export_unet(
     out: Annotated[Path, typer.Option(help="Folder for unet.onnx and manifest.json.")],
-    checkpoint: Annotated[Path, typer.Option(help="A UNet that sambench trained: RUN_DIR/models/*.pt.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Option(
+            help="A UNet that sambench trained; a YAML file that describes a network of MONAI's; a MONAI bundle's "
+            "folder; a trained nnU-Net v2 model's folder; or a state dict, with --network."
+        ),
+    ],
+    network: Annotated[
+        str | None, typer.Option(help="Of a state dict: UNet, BasicUNet, DynUNet, AttentionUnet or SegResNet.")
+    ] = None,
+    arguments: Annotated[str, typer.Option(help="Of a state dict: the network's arguments, as JSON.")] = "{}",
+    patch: Annotated[str | None, typer.Option(help="Of a state dict: voxels of a window, as 96,96,96.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Of a state dict: names of its channels, as liver,spleen.")] = None,
+    in_channels: Annotated[int, typer.Option(min=1, help="Of a state dict: channels of the image.")] = 1,
+    precision: Annotated[Precision, typer.Option(help="Of weights and arithmetic.")] = Precision.fp32,
+    data: DataOption = None,
+    windows: WindowsOption = 4,
 ) -> None:
-    """Export a trained UNet."""
+    """Export a segmentation network."""
+    from benchmark.errors import InputError
+    from exporters.base import refuse_foreign_folder
     from exporters.unet import load_unet
 
-    with interruptible(), steps("export the UNet and hold it against PyTorch"):
-        manifest = load_unet(checkpoint).export(out)
-    _print_manifest(manifest)
+    described = _described(network, arguments, patch, labels, in_channels)
+    if precision is Precision.int8_static and windows == 0:
+        raise InputError("--windows: int8-static calibrates on windows; give 1 or more")
+    refuse_foreign_folder(out)
+    with interruptible(), steps("export the UNet") as on_step:
+        on_step("load the weights")
+        loaded = load_unet(checkpoint, described)
+        if described is not None and loaded.config != described:
+            raise InputError(f"--network: {checkpoint} says itself what network it is; leave the option out")
+        samples = _windows(loaded.config, data, windows)
+        manifest = loaded.export(out, precision.value, samples, on_step)
+    print_manifest(manifest)
     typer.echo(f"written to {out}")
+
+
+def _described(
+    network: str | None, arguments: str, patch: str | None, labels: str | None, in_channels: int
+) -> UNetConfig | None:
+    """The network that the options describe; None where there are none."""
+    import json
+
+    from benchmark.errors import InputError
+    from exporters.described import describe
+
+    if network is None:
+        if patch or labels or arguments != "{}" or in_channels != 1:
+            raise InputError("--network: missing; --arguments, --patch, --labels and --in-channels describe one")
+        return None
+    try:
+        given = json.loads(arguments)
+    except ValueError as error:
+        raise InputError(
+            f"--arguments: {arguments} is no JSON ({error}); write it as '{{\"channels\": [16, 32]}}'"
+        ) from None
+    fields = {"network": network, "arguments": given, "in_channels": in_channels}
+    for name, text in (("patch", patch), ("labels", labels)):
+        if text is None:
+            raise InputError(f"--{name}: missing; a state dict does not tell it")
+        fields[name] = [part.strip() for part in text.split(",")]
+    return describe(fields, "options")
 
 
 @export_app.command("verify")
@@ -110,16 +165,15 @@ def export_verify(
     checkpoint: Annotated[Path | None, typer.Option(help="The weights it was made from, if they were a file.")] = None,
     data: DataOption = None,
     slices: SlicesOption = 2,
+    windows: WindowsOption = 4,
 ) -> None:
     """Check an artifact's hashes and hold it against PyTorch again; exit 1 if it is not what its manifest says."""
-    from exporters.manifest import ArtifactChangedError, load_manifest
-    from exporters.sam import SAM_MODELS
+    from exporters.manifest import ArtifactChangedError
     from exporters.verify import verify_artifact
 
     with interruptible(), steps(f"verify {folder}") as on_step:
         try:
-            model = SAM_MODELS.get(load_manifest(folder).model)
-            samples = _samples(model, data, slices) if model else []
+            samples = _samples_for(folder, data, slices, windows)
             found = verify_artifact(folder, checkpoint, samples, on_step)
         except ArtifactChangedError as error:
             complain(str(error))
@@ -128,12 +182,10 @@ def export_verify(
         told = ", ".join(f"{output} {error:.1e}" for output, error in errors.items())
         typer.echo(f"{name}: differs from PyTorch by at most {told}")
     if found.ladder:
-        _print(_ladder_table(found.ladder))
+        print_ladder(found.ladder)
         then = found.manifest.parity
         if then is not None and then.samples != found.ladder.samples:
-            typer.echo(
-                f"compared on other slices than at the export ({', '.join(then.samples)}): gate {found.ladder.gate}"
-            )
+            typer.echo(f"compared on others than at the export ({', '.join(then.samples)}): gate {found.ladder.gate}")
     typer.echo(f"{folder}: unchanged, and computes what its manifest says")
 
 
@@ -146,70 +198,23 @@ def _samples(model: SamModel, data: Path | None, count: int) -> Sequence[Sample]
     return phantom_samples(model, count) if data is None else task_samples(open_task(data), model, count)
 
 
-def _print_manifest(manifest: Manifest) -> None:
-    from rich import box
-    from rich.table import Table
+def _windows(config: UNetConfig, data: Path | None, count: int) -> Sequence[WindowSample]:
+    from benchmark.data.msd import open_task
+    from benchmark.window_samples import phantom_windows, task_windows
 
-    table = Table(title=f"{manifest.model}, opset {manifest.opset}, {manifest.precision}", box=box.SIMPLE)
-    for column in ("file", "type", "MB", "nodes", "GFLOP", "output", "max error", "allowed"):
-        table.add_column(column, justify="left" if column in {"file", "type", "output"} else "right")
-    for entry in manifest.files.values():
-        for name, error in entry.max_abs_error.items():
-            table.add_row(
-                entry.file,
-                entry.precision,
-                f"{entry.bytes / 1e6:.1f}",
-                str(sum(entry.nodes.values())),
-                "–" if entry.flops is None else f"{_flops_each(entry) / 1e9:.1f}",
-                name,
-                "not finite" if error is None else f"{error:.1e}",
-                f"{entry.tolerance[name]:.0e}" if entry.tolerance else "gate",
-            )
-    _print(table)
-    if manifest.parity:
-        _print(_ladder_table(manifest.parity))
-    for note in manifest.precision_notes:
-        typer.echo(f"note: {note}")
-    if manifest.gate:
-        trained = " and ".join(manifest.settings["trained_on"])
-        typer.echo(f"the gate counts the kinds of prompt that {manifest.model} was trained on: {trained}")
-        typer.echo(f"gate: {manifest.gate}" + (f" – {manifest.gate_reason}" if manifest.gate_reason else ""))
+    if count == 0:
+        return []
+    return phantom_windows(config, count) if data is None else task_windows(open_task(data), config, count)
 
 
-def _flops_each(entry: FileEntry) -> float:
-    """For one image of the batch, or one prompt on one embedding."""
-    return (entry.flops or 0) / entry.flops_shapes[entry.inputs[0].name][0]
+def _samples_for(folder: Path, data: Path | None, slices: int, windows: int) -> Sequence[Sample | WindowSample]:
+    """What an artifact is compared on: slices for a SAM, windows for a UNet."""
+    from exporters.manifest import load_manifest
+    from exporters.sam import SAM_MODELS
+    from exporters.verify import unet_settings
 
-
-def _ladder_table(ladder: Ladder) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    count = len(ladder.samples)
-    cosine = "–" if ladder.embedding_cosine is None else f"{ladder.embedding_cosine:.6f}"
-    table = Table(
-        title=f"Parity with PyTorch on {count} slice{'s' * (count != 1)}; embedding cosine {cosine}", box=box.SIMPLE
-    )
-    for column in ("prompts", "n", "logit error", "mask Dice", "pixels off", "Dice", "PyTorch's", "gate"):
-        table.add_column(column, justify="left" if column in {"prompts", "gate"} else "right")
-    for kind, parity in ladder.kinds.items():
-        table.add_row(
-            kind,
-            str(parity.prompts),
-            "not finite" if parity.low_res_max_error is None else f"{parity.low_res_max_error:.1e}",
-            f"{parity.mask_dice:.4f}",
-            f"{parity.pixels_differing:.4%}",
-            "–" if parity.dice is None else f"{parity.dice:.3f}",
-            "–" if parity.dice_pytorch is None else f"{parity.dice_pytorch:.3f}",
-            parity.gate,
-        )
-    reasons = {parity.reason for parity in ladder.kinds.values() if parity.reason}
-    table.caption = f"no Dice: {'; '.join(sorted(reasons))}" if reasons else None
-    return table
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    # A log is as wide as it must be; cut-off names help nobody there.
-    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
+    manifest = load_manifest(folder)
+    if model := SAM_MODELS.get(manifest.model):
+        return _samples(model, data, slices)
+    config = unet_settings(manifest)
+    return [] if config is None else _windows(config, data, windows)

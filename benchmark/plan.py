@@ -6,8 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from benchmark import __version__
 from benchmark.data.msd import CaseFiles, Task, TaskOverride, open_task
 from benchmark.data.slices import Slice, slices
@@ -18,6 +16,7 @@ from benchmark.measure.environment import available_cores
 from benchmark.results import LaneKey, Stage
 from benchmark.sections import TaskSettings
 from benchmark.spec import REFERENCE_BACKEND, Spec
+from benchmark.training.split import draw_cases, split_cases
 from runners.registry import PRECISIONS
 
 REFERENCE_LANE = LaneKey(REFERENCE_BACKEND)
@@ -30,13 +29,15 @@ class PlannedTask:
 
     Attributes:
         train: cases a UNet learns from.
-        test: cases a UNet is measured on. No case is in both, but for `same_case`.
-        same_case: the task has one case, and the spec lets it serve for both.
+        validation: cases whose Dice chooses the best epoch.
+        test: cases a UNet is measured on. No case is in two of the three, but for `same_case`.
+        same_case: the task has one case, and the spec lets it serve for all three.
     """
 
     task: Task
     cases: tuple[CaseFiles, ...]
     train: tuple[CaseFiles, ...] = ()
+    validation: tuple[CaseFiles, ...] = ()
     test: tuple[CaseFiles, ...] = ()
     same_case: bool = False
 
@@ -117,28 +118,15 @@ def plan_tasks(spec: Spec) -> list[PlannedTask]:
 
 
 def _split(task: Task, spec: Spec) -> PlannedTask:
-    rng = np.random.default_rng(spec.data.seed)
-    drawn = [task.cases[index] for index in rng.permutation(len(task.cases))][: spec.data.cases]
+    drawn = draw_cases(task.cases, spec.data.seed, spec.data.cases)
     cases = tuple(sorted(drawn, key=lambda files: files.case))
-    if spec.unet is None:
+    unet = spec.unet
+    if unet is None:
         return PlannedTask(task, cases)
-    if spec.unet.checkpoints:
+    if unet.checkpoints:
         return PlannedTask(task, cases, test=cases)
-    if len(cases) == 1:
-        if not spec.unet.same_case:
-            raise InputError(
-                f"{task.folder}: one case cannot be split into training and test cases; set unet: null, add cases, or "
-                "set unet.same_case: true to measure speed and parity alone"
-            )
-        return PlannedTask(task, cases, train=cases, test=cases, same_case=True)
-    count = min(max(1, round(len(drawn) * spec.unet.test_share)), len(drawn) - 1)
-    tested = {files.case for files in drawn[:count]}
-    return PlannedTask(
-        task,
-        cases,
-        train=tuple(files for files in cases if files.case not in tested),
-        test=tuple(files for files in cases if files.case in tested),
-    )
+    split = split_cases(drawn, unet.test_share, unet.validation_share, unet.same_case, str(task.folder))
+    return PlannedTask(task, cases, split.train, split.validation, split.test, split.same_case)
 
 
 def threads_of(spec: Spec) -> int:
@@ -146,15 +134,9 @@ def threads_of(spec: Spec) -> int:
     return spec.measure.threads or available_cores()
 
 
-def plan_lanes(spec: Spec, precisions: tuple[str, ...] | None = None) -> tuple[LaneKey, ...]:
-    """Every backend in every precision it runs; the reference lane is there whenever its backend is.
-
-    Args:
-        spec: the run's specification.
-        precisions: instead of the specification's, for a stage that knows fewer.
-    """
-    wanted = precisions or spec.precisions
-    lanes = [LaneKey(backend, p) for backend in spec.backends for p in wanted if p in PRECISIONS[backend]]
+def plan_lanes(spec: Spec) -> tuple[LaneKey, ...]:
+    """Every backend in every precision it runs; the reference lane is there whenever its backend is."""
+    lanes = [LaneKey(backend, p) for backend in spec.backends for p in spec.precisions if p in PRECISIONS[backend]]
     if REFERENCE_BACKEND in spec.backends and REFERENCE_LANE not in lanes:
         lanes.insert(0, REFERENCE_LANE)
     return tuple(lanes)

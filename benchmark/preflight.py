@@ -13,6 +13,7 @@ import yaml
 from benchmark.errors import InputError
 from benchmark.files import write_text_atomically
 from benchmark.results import RESULTS_FILE
+from benchmark.sections import AUTO_DEVICE
 from benchmark.spec import Spec
 from exporters.fetch import cached
 from exporters.sam import SAM_MODELS, SamModel
@@ -31,6 +32,8 @@ def require_devices(spec: Spec) -> None:
     """
     for name in spec.devices:
         require_device(name, "devices")
+    if spec.unet is not None and spec.unet.device != AUTO_DEVICE:
+        require_device(spec.unet.device, "unet.device")
 
 
 def require_device(name: str, field: str) -> None:

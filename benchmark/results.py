@@ -246,9 +246,18 @@ class TaskInfo(_Model):
     cases: list[str]
     slices: int = Field(description="slices that hold at least one label, over all cases used")
     train_cases: list[str] = []
+    validation_cases: list[str] = []
     test_cases: list[str] = []
     intensity: str = Field(description="the intensity window, in words")
     notes: list[str] = []
+
+
+class Validation(_Model):
+    """Dice of an unfinished UNet on the validation cases, against the kind of labels that it is trained on."""
+
+    epoch: int = Field(description="counted from 1")
+    dice: float | None = Field(description="mean over cases and labels; null where no case has a label")
+    labels: dict[str, float | None] = Field(description="label → mean over cases")
 
 
 class Training(_Model):
@@ -258,10 +267,15 @@ class Training(_Model):
     model: str
     labels: str = Field(description="prompt strategy of the pseudo labels, or `reference`")
     cases: list[str]
-    slices: int
+    validation_cases: list[str] = Field(default=[], description="they choose the best epoch and teach nothing")
+    slices: int = Field(description="of all training cases; of a 3-D network the axial slices of its volumes")
     epochs: int
     seconds: float
     loss: list[float] = Field(description="mean training loss of each epoch")
+    validation: list[Validation] = []
+    best_epoch: int | None = Field(default=None, description="the epoch whose weights were taken, counted from 1")
+    device: str = "cpu"
+    amp: bool = Field(default=False, description="whether the forward pass ran in mixed precision")
     checkpoint_sha256: str
     notes: list[str] = []
 

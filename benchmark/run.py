@@ -16,7 +16,7 @@ from benchmark import __version__
 from benchmark.artifacts import Export, ensure_artifact
 from benchmark.collect import allocator_notes, collect_cells
 from benchmark.data.intensity import describe
-from benchmark.data.msd import CaseFiles
+from benchmark.data.msd import CaseFiles, Task
 from benchmark.data.volume import load_volume
 from benchmark.files import sha256_text, write_text_atomically
 from benchmark.lanes import Sources
@@ -33,6 +33,7 @@ from benchmark.stages import pseudolabel
 from benchmark.stages.sam_input import SamInput
 from benchmark.supervision import LabelStore, Supervision, train_on
 from benchmark.weak_vs_full import weak_against_full
+from benchmark.window_samples import task_windows
 from exporters.exportable import Exportable
 from exporters.manifest import RANDOM_WEIGHTS, Manifest
 from exporters.sam import LoadedSam, load_sam
@@ -42,9 +43,6 @@ ELAPSED_FILE = ".elapsed"
 
 DECIDES = {"per", "masks", "min_pixels", "prompts_per_call"}
 """The fields of `sam` that change a mask or its time, besides the prompts themselves."""
-
-UNET_PRECISIONS = ("fp32",)
-"""What the UNet's export knows in this version."""
 
 
 class Progress(Protocol):
@@ -110,7 +108,8 @@ class Run:
         for name in settings.models:
             sam = load_sam(name, settings.checkpoints.get(name), settings.seed(name), settings.masks)
             export = partial(self._export_sam, sam, planned)
-            key = sha256_text(weights_key(sam, planned, lanes), settings.masks)
+            data = [(task.task, task.cases) for task in planned]
+            key = sha256_text(weights_key(sam.weights.key, data, lanes), settings.masks)
             sources = self._artifacts(name, key, (sam.encoder, sam.decoder), lanes, export)
             for task in planned:
                 for device in self.spec.devices:
@@ -160,11 +159,6 @@ class Run:
     def _segment_all(self, planned: Sequence[PlannedTask], stores: dict[str, LabelStore]) -> None:
         if self.spec.unet is None:
             return
-        if left_out := [precision for precision in self.spec.precisions if precision not in UNET_PRECISIONS]:
-            self._results.notes.append(
-                f"segmentation was measured in {', '.join(UNET_PRECISIONS)} alone, because this version cannot export "
-                f"the UNet in {', '.join(left_out)}"
-            )
         for task in planned:
             for path in self.spec.unet.checkpoints:
                 self._segment(task, load_unet(path), path.stem)
@@ -175,7 +169,7 @@ class Run:
                     self._results.notes.append(f"{task.name}: no UNet was trained on {labels} labels, {why}")
                     continue
                 advance = self.progress.start(f"train {task.name} UNet on {labels} labels", self.spec.unet.epochs)
-                checkpoint, training = train_on(source, _showing_loss(advance))
+                checkpoint, training = train_on(source, advance)
                 self._results.trainings.append(training)
                 self._segment(task, load_unet(checkpoint), labels)
 
@@ -191,8 +185,11 @@ class Run:
                 f"{planned.name}: UNet {variant} does not know {absent}; its Dice leaves them out"
             )
         name = f"{unet.config.name}-{planned.name}-{variant}"
-        lanes = plan_lanes(self.spec, UNET_PRECISIONS)
-        sources = self._artifacts(name, unet.weights.key, (unet.unet,), lanes, lambda folder, _: unet.export(folder))
+        lanes = plan_lanes(self.spec)
+        calibration = replace(planned.task, cases=planned.train or planned.cases)
+        key = weights_key(unet.weights.key, [(calibration, calibration.cases)], lanes)
+        export = partial(_export_unet, unet, calibration)
+        sources = self._artifacts(name, key, (unet.unet,), lanes, export)
         for device in self.spec.devices:
             group = replace(
                 self._group(
@@ -251,22 +248,28 @@ class Run:
         )
 
 
-def weights_key(sam: LoadedSam, planned: Sequence[PlannedTask], lanes: Sequence[LaneKey]) -> str:
-    """Changes with a SAM's weights, and with the data where a precision is calibrated on them."""
+def weights_key(weights: str, data: Sequence[tuple[Task, Sequence[CaseFiles]]], lanes: Sequence[LaneKey]) -> str:
+    """Changes with a model's weights, and with the data where a precision is calibrated on them."""
     if all(lane.precision != "int8-static" for lane in lanes):
-        return sam.weights.key
-    data = [fingerprint(task.task, task.cases) for task in planned]
-    return sha256_text(sam.weights.key, json.dumps(data, default=str, sort_keys=True))
+        return weights
+    told = [fingerprint(task, tuple(cases)) for task, cases in data]
+    return sha256_text(weights, json.dumps(told, default=str, sort_keys=True))
 
 
-def _showing_loss(advance: Callable[[float, str], None]) -> Callable[[float, float], None]:
-    return lambda epochs, loss: advance(epochs, f"loss {loss:.3f}")
+def _export_unet(unet: LoadedUNet, calibration: Task, folder: Path, precision: str) -> Manifest:
+    """A reduced precision is calibrated and held against PyTorch on windows of the cases that taught the network.
+
+    For fp32 the tolerance of the export suffices, since the run itself measures parity.
+    """
+    if precision == "fp32":
+        return unet.export(folder)
+    return unet.export(folder, precision, task_windows(calibration, unet.config))
 
 
 def _task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
     notes = []
     if planned.same_case:
-        notes.append("one case, trained and tested on: speed and parity are measured, accuracy is not")
+        notes.append("one case, trained, validated and tested on: speed and parity are measured, accuracy is not")
     if spec.unet is not None and spec.unet.checkpoints:
         notes.append("UNet checkpoints are tested on every case used; whether they learned from them is not known here")
     if spec.data.slices is not None:
@@ -278,6 +281,7 @@ def _task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
         cases=[files.case for files in planned.cases],
         slices=0,
         train_cases=[files.case for files in planned.train],
+        validation_cases=[files.case for files in planned.validation],
         test_cases=[files.case for files in planned.test],
         intensity=describe(planned.task.intensity),
         notes=notes,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+
+AUTO_DEVICE = "auto"
+"""A training's device that is chosen where it runs."""
 
 
 class Section(BaseModel):
@@ -118,6 +122,14 @@ class TrainSpec(Section):
     channels: tuple[PositiveInt, ...] = (16, 32, 64, 128)
     strides: tuple[PositiveInt, ...] = (2, 2, 2)
     res_units: int = Field(default=2, ge=0)
+    validate_every: int = Field(default=5, ge=1, description="epochs between validations; the last is always validated")
+    windows_per_case: int = Field(
+        default=8,
+        ge=1,
+        description="windows drawn from each volume in an epoch of a 3-D UNet; a 2-D one sees every slice",
+    )
+    device: str = Field(default=AUTO_DEVICE, description="cpu, cuda or cuda:N; auto is a GPU where there is one")
+    amp: bool = Field(default=True, description="mixed precision on a GPU; the CPU trains in fp32")
     test_share: float = Field(default=0.34, gt=0, lt=1, description="share of the cases that is only tested on")
     validation_share: float = Field(
         default=0.2, ge=0, lt=1, description="share of the other cases that choose the best epoch and teach nothing"
@@ -125,6 +137,13 @@ class TrainSpec(Section):
     same_case: bool = Field(
         default=False, description="let a task of one case train and test on it: speed and parity, no accuracy"
     )
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        from runners.device import Device
+
+        return device if device == AUTO_DEVICE else str(Device.parse(device))
 
     @model_validator(mode="after")
     def _network_can_be_built(self) -> TrainSpec:
@@ -138,7 +157,19 @@ class TrainSpec(Section):
             monai_unet({}, SlidingWindow(patch=self.patch), self.channels, self.strides)
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        if all(side == math.prod(self.strides) for side in self.patch):
+            # Its instance normalisation would be over a single voxel, which PyTorch refuses in training.
+            raise ValueError(f"patch {self.patch} shrinks to one voxel under strides {self.strides}; take a larger one")
         return self
+
+    @property
+    def learning(self) -> dict[str, Any]:
+        """The settings that could change the trained weights, besides the cases and the device."""
+        return self.model_dump(mode="json", include=set(TrainSpec.model_fields) - ELSEWHERE)
+
+
+ELSEWHERE = {"device", "test_share", "validation_share", "same_case"}
+"""Fields of `TrainSpec` that act through the cases or the device that are chosen."""
 
 
 class UnetSpec(TrainSpec):

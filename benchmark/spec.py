@@ -60,9 +60,27 @@ class Spec(Section):
     def _something_to_do(self) -> Spec:
         if self.sam is None and self.unet is None:
             raise ValueError("sam and unet are both null, so there is nothing to run; give one of them")
+        if self.unet is not None and self.unet.weak_vs_full:
+            self._check_weak_vs_full(self.unet)
         if self.unet is not None and not self.unet.checkpoints:
             self._check_training_labels(self.unet)
+            if self.data.slices is not None and len(self.unet.patch) == 3:
+                raise ValueError("data.slices: a 3-D UNet learns from whole volumes; leave it out, or take a 2-D patch")
         return self
+
+    def _check_weak_vs_full(self, unet: UnetSpec) -> None:
+        if unet.checkpoints:
+            raise ValueError("unet.weak_vs_full: with unet.checkpoints nothing is trained; leave one of them out")
+        if self.sam is None:
+            raise ValueError(
+                "unet.weak_vs_full: weak supervision learns from pseudo labels, and sam is null; give sam.prompts"
+            )
+        labels = self.training_labels
+        if REFERENCE_LABELS not in labels or len(labels) == 1:
+            raise ValueError(
+                f"unet.weak_vs_full: unet.labels is [{', '.join(labels)}]; name {REFERENCE_LABELS!r} and one of "
+                f"sam.prompts ({', '.join(self.sam.prompts)}), or leave it out"
+            )
 
     def _check_training_labels(self, unet: UnetSpec) -> None:
         strategies = self.sam.prompts if self.sam else ()

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from benchmark import __version__
 from benchmark.data.msd import CaseFiles
 from benchmark.data.slices import Slice
-from benchmark.data.volume import Volume, load_labels, load_volume, save_labels
-from benchmark.errors import InputError
+from benchmark.data.volume import Volume, save_labels
 from benchmark.files import sha256_text, write_text_atomically
 from benchmark.measure.case import Predictions
-from benchmark.plan import REFERENCE_LANE, Group, PlannedTask, chosen_slices, fingerprint
+from benchmark.plan import REFERENCE_LANE, Group, PlannedTask, fingerprint
 from benchmark.results import LaneKey, Training
 from benchmark.spec import REFERENCE_LABELS, Spec
+from benchmark.training.device import training_device
+from benchmark.training.job import OnProgress, TrainingJob
+from benchmark.training.labels import LabelSource
+from benchmark.training.split import Split
 from exporters.manifest import sha256_file
-from exporters.unet_config import SlidingWindow, monai_unet
 
 PSEUDOLABELS = "pseudolabels"
 MODELS = "models"
@@ -81,50 +82,48 @@ class Supervision:
     run_dir: Path
 
     @property
-    def key(self) -> str:
-        """Changes with anything that could change the trained weights."""
+    def job(self) -> TrainingJob:
+        """The training."""
         if self.spec.unet is None:
             raise ValueError("training needs spec.unet")
-        learned = self.spec.unet.model_dump(
-            include={"epochs", "batch_size", "learning_rate", "patch", "channels", "strides", "res_units"}
-        )
-        source = [sha256_file(path) for path in self._label_files()]
-        data = fingerprint(self.planned.task, self.planned.train)
-        return sha256_text(
-            __version__,
-            json.dumps(
-                [learned, data, self.spec.data.seed, self.spec.data.slices, source], default=str, sort_keys=True
-            ),
-            self.labels,
-        )
+        planned, data = self.planned, self.spec.data
+        split = Split(planned.train, planned.validation, planned.test, planned.same_case)
+        device = training_device(self.spec.unet.device)
+        return TrainingJob(planned.task, split, self._source, self.spec.unet, data.seed, device, data.slices)
+
+    @property
+    def _source(self) -> LabelSource:
+        if self.labels == REFERENCE_LABELS or self.store is None:
+            return LabelSource(REFERENCE_LABELS)
+        return LabelSource(self.labels, {c.case: self.store.path(self.labels, c.case) for c in self._cases})
+
+    @property
+    def _cases(self) -> tuple[CaseFiles, ...]:
+        own = {files.case: files for files in (*self.planned.train, *self.planned.validation)}
+        return tuple(own.values())  # of `same_case` there is one
+
+    @property
+    def key(self) -> str:
+        """Changes with anything that could change the trained weights."""
+        job = self.job
+        data = [fingerprint(job.task, cases) for cases in (job.split.train, job.split.validation)]
+        decides = [
+            job.spec.learning, data, job.seed, job.slices, job.labels.digests(self._cases), str(job.device),
+        ]  # fmt: skip
+        return sha256_text(__version__, json.dumps(decides, default=str, sort_keys=True), self.labels)
 
     @property
     def missing(self) -> list[str]:
-        """The training cases that no backend could pseudo-label."""
-        pairs = zip(self.planned.train, self._label_files(), strict=False)  # there are no files of reference labels
-        return [files.case for files, path in pairs if not path.is_file()]
-
-    def _label_files(self) -> list[Path]:
-        if self.labels == REFERENCE_LABELS or self.store is None:
-            return []
-        return [self.store.path(self.labels, files.case) for files in self.planned.train]
-
-    def slices(self, files: CaseFiles) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """A case's images [n, H, W] and label maps [n, H, W]."""
-        volume = load_volume(self.planned.task, files)
-        chosen = [piece.index for piece in chosen_slices(volume, self.spec)]
-        labels = volume.label
-        if self.labels != REFERENCE_LABELS and self.store is not None:
-            labels = load_labels(self.planned.task, self.store.path(self.labels, files.case), volume.geometry)
-        return np.ascontiguousarray(volume.image[:, :, chosen].T), np.ascontiguousarray(labels[:, :, chosen].T)
+        """The cases to train or validate on that no backend could pseudo-label."""
+        return self._source.missing(self._cases)
 
 
-def train_on(source: Supervision, on_epochs: Callable[[float, float], None]) -> tuple[Path, Training]:
+def train_on(source: Supervision, on_progress: OnProgress) -> tuple[Path, Training]:
     """The UNet trained on these labels, from an earlier part of the run where it was finished.
 
     Args:
         source: what to learn from.
-        on_epochs: told how many epochs were finished since the last call, and the loss.
+        on_progress: told how many epochs were finished since the last call, and what they gave in words.
 
     Returns:
         The checkpoint and the training's record.
@@ -132,69 +131,19 @@ def train_on(source: Supervision, on_epochs: Callable[[float, float], None]) -> 
     name = f"{source.planned.name}-{source.labels}-{source.key[:10]}"
     checkpoint = source.run_dir / MODELS / f"{name}.pt"
     record = checkpoint.with_suffix(".json")
-    finished = _finished(checkpoint, record)
+    finished = finished_training(checkpoint, record)
     if finished is not None:
-        on_epochs(finished.epochs, finished.loss[-1])
+        on_progress(finished.epochs, f"loss {finished.loss[-1]:.3f}")
         return checkpoint, finished
-    training = _train(source, checkpoint, name, on_epochs)
+    training = source.job.run(checkpoint, source.run_dir / SCRATCH / name, on_progress)
     write_text_atomically(record, training.model_dump_json(indent=1))
     return checkpoint, training
 
 
-def _finished(checkpoint: Path, record: Path) -> Training | None:
+def finished_training(checkpoint: Path, record: Path) -> Training | None:
     """The record of a training that ended, if its checkpoint is still the one it wrote."""
     try:
         training = Training.model_validate_json(record.read_text(encoding="utf-8"))
         return training if sha256_file(checkpoint) == training.checkpoint_sha256 else None
     except (OSError, ValidationError):
         return None
-
-
-def _train(source: Supervision, checkpoint: Path, name: str, on_epochs: Callable[[float, float], None]) -> Training:
-    import shutil
-
-    from benchmark.stages.train import TrainingSettings, train_unet, write_training_case
-
-    settings = source.spec.unet
-    if settings is None:
-        raise ValueError("training needs spec.unet")
-    scratch = source.run_dir / SCRATCH / name
-    cases = [write_training_case(scratch, f.case, *source.slices(f)) for f in source.planned.train]
-    slices = sum(len(np.load(case.image, mmap_mode="r")) for case in cases)
-    if slices == 0:
-        raise InputError(f"{source.planned.task.folder}: no training case has a label; add cases or change data.seed")
-    config = monai_unet(
-        dict(source.planned.task.labels),
-        SlidingWindow(patch=settings.patch),
-        settings.channels,
-        settings.strides,
-        settings.res_units,
-    )
-    done = 0
-
-    def on_epoch(epoch: int, loss: float) -> None:
-        nonlocal done
-        on_epochs(epoch - done, loss)
-        done = epoch
-
-    losses, seconds = train_unet(
-        cases,
-        config,
-        TrainingSettings(settings.epochs, settings.batch_size, settings.learning_rate, source.spec.data.seed),
-        checkpoint,
-        on_epoch,
-    )
-    shutil.rmtree(scratch, ignore_errors=True)
-    notes = ["trained and tested on the same case"] if source.planned.same_case else []
-    return Training(
-        task=source.planned.name,
-        model=config.name,
-        labels=source.labels,
-        cases=[files.case for files in source.planned.train],
-        slices=slices,
-        epochs=settings.epochs,
-        seconds=round(seconds, 1),
-        loss=[round(loss, 5) for loss in losses],
-        checkpoint_sha256=sha256_file(checkpoint),
-        notes=notes,
-    )

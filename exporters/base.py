@@ -24,6 +24,7 @@ from exporters.manifest import (
     Ladder,
     Manifest,
     Weights,
+    WindowLadder,
     external_locations,
     sha256_file,
 )
@@ -53,7 +54,7 @@ class ExportOptions:
     """
 
     reduction: Reduction | None = None
-    parity: Callable[[Path], Ladder] | None = None
+    parity: Callable[[Path], Ladder | WindowLadder] | None = None
     on_step: Callable[[str], None] = field(default=lambda step: None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,11 @@ def load_checkpoint(path: Path, allowed: Sequence[Any] = ()) -> Any:
         ) from None
 
 
-WRAPPERS = ("model", "state_dict", "model_state_dict")
+WRAPPERS = ("model", "state_dict", "model_state_dict", "net", "network", "network_weights")
 """Where training scripts put the state dict in a larger dictionary; MedSAM's use `model`."""
+
+PREFIXES = ("module.", "_orig_mod.", "network.", "net.", "model.")
+"""What data-parallel training, compilation, or a class around the network puts before every name."""
 
 
 def load_state(module: Any, state: Any, path: Path, unused: tuple[str, ...] = ()) -> None:
@@ -48,7 +51,7 @@ def load_state(module: Any, state: Any, path: Path, unused: tuple[str, ...] = ()
 
     Args:
         module: a `torch.nn.Module`.
-        state: the state dict, bare or as training scripts wrap it; a `module.` of data-parallel training is dropped.
+        state: the state dict, bare or as training scripts wrap it; what all names begin with is dropped (`PREFIXES`).
         path: where it is from, for errors.
         unused: beginnings of names that have no place in the module.
 
@@ -58,8 +61,9 @@ def load_state(module: Any, state: Any, path: Path, unused: tuple[str, ...] = ()
     state = _unwrapped(state)
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise ExportError(f"{path}: holds no state dict; save the model's `state_dict()`")
-    if state and all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
+    own = module.state_dict().keys()
+    while state and not own & state.keys() and (before := _common_prefix(state)):
+        state = {name.removeprefix(before): value for name, value in state.items()}
     state = {name: value for name, value in state.items() if not name.startswith(unused or "\0")}
     try:
         module.load_state_dict(state, strict=True)
@@ -79,3 +83,7 @@ def _unwrapped(state: Any) -> Any:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             return state[key]
     return state
+
+
+def _common_prefix(names: Iterable[str]) -> str | None:
+    return next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in names)), None)

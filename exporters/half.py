@@ -12,6 +12,7 @@ from onnx_ir.passes import common
 
 IN_HALF = frozenset(
     {"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Add", "Sub", "Mul", "Gelu", "Relu"}
+    | {"PRelu", "LeakyRelu", "Elu", "Sigmoid", "MaxPool", "AveragePool", "Resize"}
     | {
         "Transpose",
         "Reshape",
@@ -26,11 +27,14 @@ IN_HALF = frozenset(
         "Identity",
     }
 )
-"""Products, activations and what moves data between them. LayerNormalization, Softmax and means are sums over many
-values, which overflow or lose their small terms in fp16, so they stay in fp32."""
+"""Products, activations and what moves data between them. Normalisation, Softmax and means are sums over many values,
+which overflow or lose their small terms in fp16, so they stay in fp32."""
 
-NETWORKS = ("image_encoder", "mask_decoder", "mask_downscaling")
-"""Scopes of a SAM's modules; outside them lies arithmetic on coordinates and sizes."""
+DATA_FIRST = frozenset({"Resize"})
+"""Only the first input may be fp16: ONNX wants a Resize's scales in fp32."""
+
+NETWORKS = ("image_encoder", "mask_decoder", "mask_downscaling", "'network'")
+"""Scopes of a SAM's modules, outside which lies arithmetic on coordinates and sizes; and the whole of a UNet."""
 
 LARGEST = float(np.finfo(np.float16).max)
 
@@ -59,7 +63,8 @@ def in_network(node: ir.Node) -> bool:
 
 
 def _halve(graph: ir.Graph, node: ir.Node, casts: dict[int, ir.Value]) -> None:
-    for index, value in enumerate(node.inputs):
+    inputs = list(node.inputs)[:1] if node.op_type in DATA_FIRST else list(node.inputs)
+    for index, value in enumerate(inputs):
         if value is not None and value.dtype == ir.DataType.FLOAT:
             if id(value) not in casts:
                 casts[id(value)] = _as_half(graph, node, value)

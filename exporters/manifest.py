@@ -42,7 +42,7 @@ class Weights(BaseModel):
     Attributes:
         source: a `checkpoint` that was named, the download `cache`, the model's own `package`, or `random`.
         file: the checkpoint's file name; the end of its path, where it belongs to a folder.
-        sha256: of the checkpoint file; of a model of several files, see `sha256_files`.
+        sha256: of the checkpoint file; with what it takes besides to build the network, if it is not in there.
         published: whether that is the file that the model's authors publish; None where there is no such file.
         seed: of random weights.
     """
@@ -122,6 +122,30 @@ class Ladder(_Model):
     gate_reason: str | None = None
 
 
+class LabelParity(_Model):
+    """One label of a UNet, over all cases in which it stands; null where it stands in none."""
+
+    mask_dice: float | None = Field(description="mean Dice between the two sides' masks")
+    dice: float | None = Field(description="the artifact's mean Dice against the reference labels")
+    dice_pytorch: float | None = Field(description="PyTorch's")
+
+
+class WindowLadder(_Model):
+    """The parity ladder of a UNet: from the logits to the mask to Dice."""
+
+    samples: list[str] = Field(description="the cases it was measured on")
+    windows: int = Field(description="of all cases together")
+    logit_max_error: float | None = Field(description="largest difference from PyTorch's logits; null: not finite")
+    voxels_differing: float = Field(description="share of all voxels that get another label than PyTorch gives them")
+    labels: dict[str, LabelParity]
+    mask_dice: float | None = Field(description="mean over labels; null: no mask on either side")
+    dice: float | None = Field(description="mean over labels, against the reference labels")
+    dice_pytorch: float | None
+    reason: str | None = Field(default=None, description="why there is no Dice, or why it says little")
+    gate: Gate
+    gate_reason: str | None = None
+
+
 class Manifest(_Model):
     """What an artifact is and how it was made."""
 
@@ -133,7 +157,7 @@ class Manifest(_Model):
     versions: dict[str, str]
     settings: dict[str, Any]
     files: dict[str, FileEntry]
-    parity: Ladder | None = None
+    parity: Ladder | WindowLadder | None = None
     gate: Gate | None = Field(default=None, description="whether enough of PyTorch's Dice is kept; null: not measured")
     gate_reason: str | None = None
     export_seconds: float = Field(description="all of it, verification included")

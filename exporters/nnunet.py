@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-import json
 import pydoc
 import re
 import warnings
@@ -23,6 +22,7 @@ from torch import nn
 
 from exporters.checkpoint import load_checkpoint, load_state
 from exporters.manifest import ExportError, Weights, sha256_files
+from exporters.mapping import read_mapping
 from exporters.unet_config import NnUNet, SlidingWindow, UNetConfig
 from exporters.unet_networks import BuiltUNet, SegmentationUNet, ready
 
@@ -62,7 +62,7 @@ def load_nnunet(path: Path) -> BuiltUNet:
     """
     checkpoint = path if _is_fold(path.parent) else _fold(path) / CHECKPOINT
     folder = checkpoint.parent.parent
-    plans, dataset = _read(folder / PLANS), _read(folder / DATASET)
+    plans, dataset = read_mapping(folder / PLANS), read_mapping(folder / DATASET)
     content = load_checkpoint(checkpoint, _numbers())
     if not isinstance(content, dict) or "network_weights" not in content:
         raise ExportError(f"{checkpoint}: holds no network_weights; give a checkpoint of nnU-Net v2")
@@ -110,16 +110,6 @@ def _fold(folder: Path) -> Path:
         names = ", ".join(fold.name for fold in folds)
         raise ExportError(f"{folder}: has {names}; give the {CHECKPOINT} of one of them instead of the folder")
     raise ExportError(f"{folder}: has no fold_*/{CHECKPOINT}; train the model to its end, or name one checkpoint in it")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{path}: cannot be read ({type(error).__name__}); get the model's folder again") from None
-    if not isinstance(content, dict):
-        raise ExportError(f"{path}: is no JSON object; get the model's folder again")
-    return content
 
 
 def _numbers() -> list[Any]:

@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,26 @@ PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
 """`int8` quantises activations at run time; `int8-static` beforehand, with ranges seen on calibration slices."""
 
 
+@dataclass(frozen=True)
+class Quantised:
+    """What of a graph becomes int8.
+
+    Attributes:
+        operators: those that ONNX Runtime has int8 kernels for.
+        signed_at_run_time: weights where activations are quantised at run time; its ConvInteger takes unsigned ones.
+    """
+
+    operators: tuple[str, ...]
+    signed_at_run_time: bool
+
+
+PRODUCTS = Quantised(("MatMul", "Gemm"), signed_at_run_time=True)
+"""Of a SAM: its convolutions are few, and the CPU has slow int8 kernels for them."""
+
+CONVOLUTIONS = Quantised(("Conv", "MatMul", "Gemm"), signed_at_run_time=False)
+"""Of a UNet. ConvTranspose has no int8 kernel and stays in fp32, as do normalisation and activations between."""
+
+
 def sam_reduction(precision: str, answers: Sequence[Answer]) -> Reduction | None:
     """How a SAM's files get a precision; None for fp32, which they have.
 
@@ -29,16 +50,40 @@ def sam_reduction(precision: str, answers: Sequence[Answer]) -> Reduction | None
     Raises:
         ExportError: the precision is unknown, or `int8-static` has no slices.
     """
-    if precision not in PRECISIONS:
-        raise ExportError(f"precision {precision!r} is not known; choose from {', '.join(PRECISIONS)}")
-    if precision == "int8-static" and not answers:
-        raise ExportError("precision int8-static: needs slices to calibrate with; give a task with --data TASK_DIR")
     feeds = _calibration_feeds(answers)
+    _require_known(precision, bool(answers))
 
     def apply(part: str, path: Path) -> tuple[str, list[str]]:
-        return _reduce(precision, part, path, feeds.get(part, []))
+        if precision == "int8-static" and part == "decoder":
+            return "fp32", [DECODER_STAYS]
+        return _reduce(precision, path, PRODUCTS, feeds.get(part, []))
 
     return None if precision == "fp32" else Reduction(precision, apply)
+
+
+def unet_reduction(precision: str, windows: Sequence[Feed]) -> Reduction | None:
+    """How a UNet's file gets a precision; None for fp32, which it has.
+
+    Args:
+        precision: one of `PRECISIONS`.
+        windows: to calibrate with.
+
+    Raises:
+        ExportError: the precision is unknown, or `int8-static` has no windows.
+    """
+    _require_known(precision, bool(windows))
+    return (
+        None
+        if precision == "fp32"
+        else Reduction(precision, lambda part, path: _reduce(precision, path, CONVOLUTIONS, windows))
+    )
+
+
+def _require_known(precision: str, calibrated: bool) -> None:
+    if precision not in PRECISIONS:
+        raise ExportError(f"precision {precision!r} is not known; choose from {', '.join(PRECISIONS)}")
+    if precision == "int8-static" and not calibrated:
+        raise ExportError("precision int8-static: needs slices to calibrate with; give a task with --data TASK_DIR")
 
 
 DECODER_STAYS = "the decoder stays in fp32: with calibrated ranges the masks of LiteMedSAM's point prompts fell apart"
@@ -48,13 +93,11 @@ def _calibration_feeds(answers: Sequence[Answer]) -> dict[str, list[Feed]]:
     return {"encoder": [{"image": answer.sample.image} for answer in answers]}
 
 
-def _reduce(precision: str, part: str, path: Path, feeds: Sequence[Feed]) -> tuple[str, list[str]]:
-    if precision == "int8-static" and part == "decoder":
-        return "fp32", [DECODER_STAYS]
+def _reduce(precision: str, path: Path, quantised: Quantised, feeds: Sequence[Feed]) -> tuple[str, list[str]]:
     makers: Mapping[str, Callable[[Path, Path], None]] = {
         "fp16": to_fp16,
-        "int8": to_int8,
-        "int8-static": lambda source, target: to_int8_static(source, target, feeds),
+        "int8": lambda source, target: to_int8(source, target, quantised),
+        "int8-static": lambda source, target: to_int8_static(source, target, feeds, quantised),
     }
     # Under its own name, because a graph names the file that holds its weights; what replaces it has the same name.
     with tempfile.TemporaryDirectory(dir=path.parent) as aside:
@@ -76,25 +119,25 @@ def to_fp16(source: Path, target: Path) -> None:
     onnx_ir.save(model, target, external_data=f"{target.name}.data" if weights > INLINE_BYTES else None)
 
 
-def to_int8(source: Path, target: Path) -> None:
-    """Weights of matrix products as int8, activations quantised at run time."""
+def to_int8(source: Path, target: Path, quantised: Quantised = PRODUCTS) -> None:
+    """Weights of products or convolutions as int8, activations quantised at run time."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     _forget_inner_shapes(source)
     quantize_dynamic(
         source,
         target,
-        op_types_to_quantize=["MatMul", "Gemm"],
-        per_channel=True,
-        reduce_range=True,
-        weight_type=QuantType.QInt8,
+        op_types_to_quantize=list(quantised.operators),
+        per_channel=quantised.signed_at_run_time,  # an unsigned weight's zero point is one for all channels
+        reduce_range=quantised.signed_at_run_time,
+        weight_type=QuantType.QInt8 if quantised.signed_at_run_time else QuantType.QUInt8,
         use_external_data_format=bool(external_locations(source)),
         extra_options={"MatMulConstBOnly": True},
     )
 
 
-def to_int8_static(source: Path, target: Path, feeds: Sequence[Feed]) -> None:
-    """Weights and activations of matrix products as int8, with the ranges seen on the calibration feeds."""
+def to_int8_static(source: Path, target: Path, feeds: Sequence[Feed], quantised: Quantised = PRODUCTS) -> None:
+    """Weights and activations of products or convolutions as int8, with the ranges seen on the calibration feeds."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -111,9 +154,9 @@ def to_int8_static(source: Path, target: Path, feeds: Sequence[Feed]) -> None:
         target,
         Reader(),
         quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=["MatMul", "Gemm"],
+        op_types_to_quantize=list(quantised.operators),
         per_channel=True,
-        reduce_range=True,
+        reduce_range=True,  # 7 bits: without VNNI a CPU adds two products of 8 bits in 16, which overflows
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         use_external_data_format=bool(external_locations(source)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 Blending = Literal["constant", "gaussian"]
 
@@ -65,6 +65,42 @@ class Volumes(_Frozen):
     spacing: tuple[float, float, float] | None = None
 
 
+IMAGE_TRANSFORMS = frozenset(
+    {
+        "AdjustContrastd",
+        "BorderPadd",
+        "CastToTyped",
+        "CenterScaleCropd",
+        "CenterSpatialCropd",
+        "ClipIntensityPercentilesd",
+        "CropForegroundd",
+        "DivisiblePadd",
+        "Flipd",
+        "GaussianSharpend",
+        "GaussianSmoothd",
+        "HistogramNormalized",
+        "MedianSmoothd",
+        "NormalizeIntensityd",
+        "Orientationd",
+        "ResizeWithPadOrCropd",
+        "Resized",
+        "Rotate90d",
+        "ScaleIntensityRangePercentilesd",
+        "ScaleIntensityRanged",
+        "ScaleIntensityd",
+        "ShiftIntensityd",
+        "Spacingd",
+        "SpatialCropd",
+        "SpatialPadd",
+        "StdShiftIntensityd",
+        "ThresholdIntensityd",
+        "Transposed",
+    }
+)
+"""MONAI's dictionary transforms that may prepare an image. Others read or write files, call functions or are random,
+and a configuration may come from anybody."""
+
+
 class Transforms(_Frozen):
     """The image as stored, with its affine, through MONAI's transforms: what a MONAI bundle asks for.
 
@@ -74,6 +110,15 @@ class Transforms(_Frozen):
 
     kind: Literal["transforms"] = "transforms"
     transforms: tuple[dict[str, Any], ...]
+
+    @field_validator("transforms")
+    @classmethod
+    def _harmless(cls, transforms: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        for entry in transforms:
+            target = str(entry.get("_target_"))
+            if target.removeprefix("monai.transforms.") not in IMAGE_TRANSFORMS:
+                raise ValueError(f"{target} is not among {', '.join(sorted(IMAGE_TRANSFORMS))}")
+        return transforms
 
 
 class NnUNet(_Frozen):

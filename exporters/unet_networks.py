@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,19 +53,43 @@ class BuiltUNet:
     weights: Weights
 
 
-def build_unet(config: UNetConfig) -> SegmentationUNet:
-    """A network of MONAI's; weights are random.
+def network_class(name: str, any_of_monai: bool = False) -> type[nn.Module] | None:
+    """A class by its name; None for one that is not built here.
 
-    Raises:
-        ExportError: the network's name is not among `NETWORKS`, or its arguments do not build one.
+    Args:
+        name: of a class in `monai.networks.nets`; a module may stand before it.
+        any_of_monai: whether networks that are not tested here will do, if they have the usual arguments.
     """
     from monai.networks import nets
 
-    if config.network not in NETWORKS:
+    name = name.rpartition(".")[2]
+    if not any_of_monai:
+        return getattr(nets, name) if name in NETWORKS else None
+    found = getattr(nets, name, None)
+    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
+        return None
+    usual = {"spatial_dims", "in_channels", "out_channels"}
+    return found if usual <= set(inspect.signature(found).parameters) else None
+
+
+def build_unet(config: UNetConfig, any_of_monai: bool = False) -> SegmentationUNet:
+    """A network of MONAI's; weights are random.
+
+    Args:
+        config: with its name and arguments.
+        any_of_monai: see `network_class`.
+
+    Raises:
+        ExportError: the network is not known, or its arguments do not build one.
+    """
+    kind = network_class(config.network, any_of_monai)
+    if kind is None:
         raise ExportError(f"network {config.network!r} is not known; choose from {', '.join(NETWORKS)}")
+    if config.arguments.get("pretrained"):
+        raise ExportError("pretrained is set, which would download weights; leave it out, the checkpoint has them all")
     channels = {"in_channels": config.in_channels, "out_channels": config.out_channels}
     try:
-        network = getattr(nets, config.network)(spatial_dims=config.spatial_dims, **channels, **config.arguments)
+        network = kind(spatial_dims=config.spatial_dims, **channels, **config.arguments)
     except Exception as error:  # MONAI checks some arguments and fails over the others wherever they are used first
         raise ExportError(f"network {config.network}: cannot be built of its arguments: {_first_line(error)}") from None
     return SegmentationUNet(network)
@@ -75,14 +101,14 @@ def ready(network: SegmentationUNet, config: UNetConfig, source: Path) -> Segmen
     Raises:
         ExportError: it cannot take its patch, or answers with something else than logits of the patch's size.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     network.eval().requires_grad_(False)
     patch = config.windows.patch
     try:
-        # Fake tensors have shapes and no values: a patch of 128³ costs nothing.
-        with torch.inference_mode(), FakeTensorMode(allow_non_fake_inputs=True):
-            logits: Any = network(torch.empty(2, config.in_channels, *patch))
+        # Tensors on `meta` have shapes and no values: a patch of 128³ costs nothing. A copy, because some networks keep
+        # what they computed.
+        with torch.inference_mode():
+            window = torch.empty(2, config.in_channels, *patch, device="meta")
+            logits: Any = copy.deepcopy(network).to("meta")(window)
     except Exception as error:  # whatever layer the shape does not fit
         raise ExportError(
             f"{source}: the network does not take windows of {patch} with {config.in_channels} channels "

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from exporters.hold import verify
 from exporters.manifest import (
     RANDOM_WEIGHTS,
@@ -15,11 +17,14 @@ from exporters.manifest import (
     FileEntry,
     Ladder,
     Manifest,
+    WindowLadder,
     load_manifest,
 )
 from exporters.parity import Sample, climb, pytorch_answers
 from exporters.sam import SAM_MODELS, LoadedSam, load_sam
 from exporters.unet import LoadedUNet, load_unet
+from exporters.unet_config import UNetConfig
+from exporters.window_parity import WindowSample, climb_windows, pytorch_logits
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,11 @@ class Verified:
 
     manifest: Manifest
     errors: dict[str, dict[str, float]]
-    ladder: Ladder | None
+    ladder: Ladder | WindowLadder | None
 
 
 def verify_artifact(
-    folder: Path, checkpoint: Path | None = None, samples: Sequence[Sample] = (),
+    folder: Path, checkpoint: Path | None = None, samples: Sequence[Sample | WindowSample] = (),
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Verified:  # fmt: skip
     """Checks hashes, then runs PyTorch and the files again.
@@ -46,7 +51,7 @@ def verify_artifact(
     Args:
         folder: of the artifact.
         checkpoint: the weights it was made from; None finds them where the export found them.
-        samples: slices for the parity ladder; none leaves it out.
+        samples: slices of a SAM or windows of a UNet for the parity ladder; none leaves it out.
         on_step: told what is being done.
 
     Raises:
@@ -65,18 +70,30 @@ def verify_artifact(
             with _changed(folder):
                 errors[part.name] = verify(part, folder / entry.file, part.feeds())
     ladder = None
-    if isinstance(loaded, LoadedSam) and samples:
+    if samples:
         on_step("climb the parity ladder")
-        answers = pytorch_answers(loaded.encoder.module, loaded.decoder.module, samples)
-        no_dice = RANDOM_WEIGHTS if loaded.weights.random else None
-        with _changed(folder):
-            ladder = climb(folder, answers, loaded.model.trained_on, loaded.model.fit, no_dice)
+        ladder = _climb(folder, loaded, samples)
         if ladder.gate == "fail" and _must_pass(manifest, ladder):
             raise ArtifactChangedError(f"{folder}: fails the gate that it passed: {ladder.gate_reason}")
     return Verified(manifest, errors, ladder)
 
 
-def _must_pass(manifest: Manifest, ladder: Ladder) -> bool:
+def _climb(
+    folder: Path, loaded: LoadedSam | LoadedUNet, samples: Sequence[Sample | WindowSample]
+) -> Ladder | WindowLadder:
+    if isinstance(loaded, LoadedUNet):
+        windows = [sample for sample in samples if isinstance(sample, WindowSample)]
+        logits = pytorch_logits(loaded.unet.module, windows)
+        with _changed(folder):
+            return climb_windows(folder, windows, logits, list(loaded.config.labels.values()))
+    slices = [sample for sample in samples if isinstance(sample, Sample)]
+    answers = pytorch_answers(loaded.encoder.module, loaded.decoder.module, slices)
+    no_dice = RANDOM_WEIGHTS if loaded.weights.random else None
+    with _changed(folder):
+        return climb(folder, answers, loaded.model.trained_on, loaded.model.fit, no_dice)
+
+
+def _must_pass(manifest: Manifest, ladder: Ladder | WindowLadder) -> bool:
     """Whether a failed gate tells of a change: fp32 passes on any slices, a smaller type on those that it passed on."""
     if manifest.precision == "fp32":
         return manifest.gate != "fail"
@@ -110,10 +127,18 @@ def _reload(manifest: Manifest, folder: Path, checkpoint: Path | None) -> Loaded
     elif checkpoint is None:
         raise ExportError(f"{folder}: was made from {weights.file}; give that file with --checkpoint")
     else:
-        loaded = load_unet(checkpoint)
+        loaded = load_unet(checkpoint, unet_settings(manifest))
     if loaded.weights.key != weights.key:
         raise ExportError(
             f"{folder}: was made from other weights ({weights.file}, SHA-256 {str(weights.sha256)[:12]}…) than "
             f"{loaded.weights.file}; give those with --checkpoint"
         )
     return loaded
+
+
+def unet_settings(manifest: Manifest) -> UNetConfig | None:
+    """What a UNet's artifact says of its network; None if it says nothing of the kind."""
+    try:
+        return UNetConfig.model_validate(manifest.settings)
+    except ValidationError:
+        return None

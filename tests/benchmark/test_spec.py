@@ -149,7 +149,26 @@ def test_name_and_data_are_enough() -> None:
         (content(unet={"patch": [100, 128]}), "unet", "not a multiple of 8"),
         (content(unet={"channels": [8, 16]}), "unet", "channels must have one entry more than strides"),
         (content(unet={"strides": [0, 2, 2]}), "unet.strides.0", "greater"),
+        (content(unet={"patch": [8, 8]}), "unet", "shrinks to one voxel"),
         (content(unet={"test_share": 1.0}), "unet.test_share", "less"),
+        (content(unet={"device": "gpu"}), "unet.device", "'gpu' is not a device"),
+        (content(unet={"weak_vs_full": True}, sam=None), "specification", "pseudo labels, and sam is null"),
+        (
+            content(unet={"weak_vs_full": True, "labels": ["reference"]}),
+            "specification",
+            "unet.weak_vs_full: unet.labels is [reference]; name 'reference' and one of sam.prompts (box)",
+        ),
+        (content(unet={"weak_vs_full": True, "labels": ["box"]}), "specification", "unet.labels is [box]"),
+        (
+            content(unet={"weak_vs_full": True, "checkpoints": ["u.pt"]}),
+            "specification",
+            "unet.weak_vs_full: with unet.checkpoints nothing is trained",
+        ),
+        (
+            content(data={"root": "r", "tasks": ["T"], "slices": 3}, unet={"patch": [16, 16, 16]}),
+            "specification",
+            "data.slices: a 3-D UNet learns from whole volumes",
+        ),
         (content(sam=None, unet=None), "specification", "sam and unet are both null"),
         ({"name": "run"}, "data", "required"),
         ({"data": {"root": "x", "tasks": ["a"]}}, "name", "required"),
@@ -180,6 +199,11 @@ def test_a_unet_learns_from_the_first_strategy_and_the_reference_labels_by_defau
     assert parse(content(sam=None, unet={})).training_labels == ("reference",)
     assert parse(content(sam=prompts, unet={"labels": ["box"]})).training_labels == ("box",)
     assert parse(content(sam=prompts)).training_labels == ()
+
+
+def test_weak_against_full_supervision_needs_no_labels_named() -> None:
+    both = parse(content(sam={"prompts": ["point", "box"]}, unet={"weak_vs_full": True}))
+    assert both.training_labels == ("point", "reference")
 
 
 def test_a_unet_may_learn_beside_random_weights_if_it_does_not_learn_from_them() -> None:

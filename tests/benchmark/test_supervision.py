@@ -26,7 +26,7 @@ def folder(make_task: MakeTask) -> Path:
     image = rng.integers(-200, 300, SHAPE).astype(np.int16)
     label = rng.integers(0, 3, SHAPE).astype(np.uint8)
     label[2] = 0  # an axial slice without any label
-    return make_task(image=image, label=label, affine=AFFINE, cases=("case_1", "case_2", "case_3"))
+    return make_task(image=image, label=label, affine=AFFINE, cases=("case_1", "case_2", "case_3", "case_4"))
 
 
 def plan(folder: Path, unet: Mapping[str, Any] | None = None, **changes: Any) -> tuple[Spec, PlannedTask]:
@@ -106,9 +106,9 @@ def test_a_unet_sees_the_pseudo_labels_on_the_very_slices_they_belong_to(folder:
     store = make_store(tmp_path / "run", spec, planned)
     maps = guesses(6)
     store.save(volume, chosen, {"box": {"pytorch": maps}})
-    images, labels = Supervision(planned, "box", store, spec, tmp_path).slices(files)
+    images, labels = Supervision(planned, "box", store, spec, tmp_path).job.arrays(files)
     assert np.array_equal(labels, maps)
-    assert np.array_equal(images, np.stack([piece.image for piece in chosen]))
+    assert np.allclose(images[:, 0], np.stack([piece.image for piece in chosen]) / 255)
     assert (images.dtype, labels.dtype) == (np.float32, np.uint8)
 
 
@@ -122,9 +122,9 @@ def test_full_supervision_sees_the_reference_labels_though_there_are_pseudo_labe
     store = make_store(tmp_path / "run", spec, planned)
     store.save(volume, chosen, {"box": {"pytorch": guesses(6)}})
     for stored in (store, None):
-        images, labels = Supervision(planned, "reference", stored, spec, tmp_path).slices(files)
+        images, labels = Supervision(planned, "reference", stored, spec, tmp_path).job.arrays(files)
         assert np.array_equal(labels, np.stack([piece.label for piece in chosen]))
-        assert np.array_equal(images, np.stack([piece.image for piece in chosen]))
+        assert np.allclose(images[:, 0], np.stack([piece.image for piece in chosen]) / 255)
 
 
 def test_with_a_limit_only_the_chosen_slices_are_learned_from(folder: Path, tmp_path: Path) -> None:
@@ -135,16 +135,16 @@ def test_with_a_limit_only_the_chosen_slices_are_learned_from(folder: Path, tmp_
     store = make_store(tmp_path / "run", spec, planned)
     maps = guesses(2)
     store.save(volume, chosen, {"box": {"pytorch": maps}})
-    images, labels = Supervision(planned, "box", store, spec, tmp_path).slices(files)
-    assert images.shape == labels.shape == (2, 5, 4)
+    images, labels = Supervision(planned, "box", store, spec, tmp_path).job.arrays(files)
+    assert (images.shape, labels.shape) == ((2, 1, 5, 4), (2, 5, 4))
     assert np.array_equal(labels, maps)
 
 
 def test_a_case_without_any_label_adds_no_slice_and_is_no_error(make_task: MakeTask, tmp_path: Path) -> None:
     folder = make_task(label=np.zeros((4, 5, 6), np.uint8), cases=("case_1", "case_2"))
     spec, planned = plan(folder, data={"slices": 2})
-    images, labels = Supervision(planned, "reference", None, spec, tmp_path).slices(planned.cases[0])
-    assert images.shape == labels.shape == (0, 5, 4)
+    images, labels = Supervision(planned, "reference", None, spec, tmp_path).job.arrays(planned.cases[0])
+    assert (images.shape, labels.shape) == ((0, 1, 5, 4), (0, 5, 4))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,12 @@ def test_a_case_without_any_label_adds_no_slice_and_is_no_error(make_task: MakeT
         {"unet": {"channels": [8, 16, 32, 64]}},
         {"unet": {"strides": [2, 2, 1]}},
         {"unet": {"res_units": 1}},
+        {"unet": {"validate_every": 2}},
+        {"unet": {"windows_per_case": 2}},
+        {"unet": {"spacing": [1, 1, 1], "patch": [16, 16, 16]}},
+        {"unet": {"amp": False}},
         {"unet": {"test_share": 0.67}},
+        {"unet": {"validation_share": 0}},
         {"data": {"seed": 1}},
         {"data": {"slices": 2}},
         {"data": {"cases": 2}},
@@ -186,10 +191,12 @@ def test_what_only_concerns_measuring_is_not_trained_again(
 def test_weights_depend_on_what_the_pseudo_labels_hold(folder: Path, tmp_path: Path) -> None:
     spec, planned = plan(folder)
     one, two = (make_store(tmp_path, spec, planned, checkpoint) for checkpoint in "ab")
-    assert Supervision(planned, "box", one, spec, tmp_path).missing == [files.case for files in planned.train]
+    assert Supervision(planned, "box", one, spec, tmp_path).missing == [
+        files.case for files in (*planned.train, *planned.validation)
+    ], "who validates needs pseudo labels too"
     for number, store in enumerate((one, two)):
         for strategy in ("box", "point"):
-            for files in planned.train:
+            for files in (*planned.train, *planned.validation):
                 path = store.path(strategy, files.case)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(f"{number} {strategy}", encoding="utf-8")
@@ -214,8 +221,10 @@ def test_a_changed_training_case_is_trained_on_again_and_a_changed_test_case_is_
     before = key()
     os.utime(planned.test[0].label, ns=(0, 0))
     assert key() == before
-    os.utime(planned.train[0].label, ns=(0, 0))
-    assert key() != before
+    for cases in (planned.train, planned.validation):
+        os.utime(cases[0].label, ns=(0, 0))
+        assert key() != before
+        before = key()
 
 
 TINY = {"epochs": 2, "patch": [16, 16], "channels": [4, 8], "strides": [2], "res_units": 0, "batch_size": 4}
@@ -228,11 +237,14 @@ def test_a_finished_training_is_taken_up_and_a_damaged_one_is_repeated(folder: P
 
     def train() -> tuple[Path, Any]:
         told.clear()
-        return train_on(source, lambda epochs, loss: told.append(epochs))
+        return train_on(source, lambda epochs, note: told.append(epochs))
 
     checkpoint, first = train()
     assert told == [1, 1]
     assert first.cases == [files.case for files in planned.train]
+    assert first.validation_cases == [files.case for files in planned.validation] != []
+    assert [found.epoch for found in first.validation] == [2] and first.best_epoch == 2
+    assert (first.device, first.amp) == ("cpu", False)
     assert (first.slices, first.epochs, len(first.loss), first.labels) == (12, 2, 2, "reference")
     assert all(np.isfinite(first.loss))
     assert not list((tmp_path / "run" / "scratch").iterdir())

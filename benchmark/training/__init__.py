@@ -1,0 +1,1 @@
+"""Training of UNets on reference labels or pseudo labels."""
