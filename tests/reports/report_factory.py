@@ -22,6 +22,7 @@ from benchmark.results import (
     TaskInfo,
     Throughput,
     Training,
+    Validation,
 )
 from benchmark.weak_vs_full import weak_against_full
 from exporters.manifest import RANDOM_WEIGHTS
@@ -315,7 +316,8 @@ def build(folder: Path, size: int = 64) -> Results:
                 labels=LABELS[task],
                 cases=CASES[task],
                 slices=30 * len(CASES[task]),
-                train_cases=CASES[task][:4],
+                train_cases=CASES[task][:3],
+                validation_cases=CASES[task][3:4],
                 test_cases=CASES[task][:1] if task == SPLEEN else CASES[task][4:],
                 intensity="−160 to 240 HU",
                 notes=["one case, trained and tested on the same case"] if task == SPLEEN else [],
@@ -327,7 +329,12 @@ def build(folder: Path, size: int = 64) -> Results:
                 task=task,
                 model="unet-2d",
                 labels=labels,
-                cases=CASES[task][:4],
+                cases=CASES[task][:3],
+                validation_cases=CASES[task][3:4],
+                validation=[Validation(epoch=n, dice=0.8 + n / 100, labels={}) for n in (5, 10, 15)]
+                if task == HOSTILE
+                else [],
+                best_epoch=15 if task == HOSTILE else 20,
                 slices=120,
                 epochs=20,
                 seconds=88.0,

@@ -86,6 +86,23 @@ def test_an_invalid_cell_shows_none_of_these_times(summary: Summary) -> None:
     assert {value.text for title, value in found.items() if "ms" in title or "minute" in title} == {"–"}
 
 
+def test_cases_that_chose_the_epoch_are_neither_training_nor_test_cases(summary: Summary) -> None:
+    assert row(summary.tasks, HOSTILE)["train / validation / test cases"].text == "3 / 1 / 2"
+    assert row(summary.tasks, SPLEEN)["train / validation / test cases"].text == "1 / 0 / 1"
+    assert row(summary.cases, HOSTILE, "validation")["cases"].text == "pancreas_4"
+
+
+def test_a_training_shows_which_epoch_was_taken_and_why(summary: Summary) -> None:
+    assert summary.trainings is not None
+    found = row(summary.trainings, HOSTILE, "reference")
+    assert (found["validation cases"].text, found["best epoch"].text, found["validation Dice"].text) == (
+        "1", "15", "0.950",
+    )  # fmt: skip
+    alone = row(summary.trainings, SPLEEN, "reference")
+    assert alone["best epoch"].text == "20"
+    assert alone["validation Dice"] == Value("–", "no case was held back to choose an epoch: the last one was taken")
+
+
 def test_networks_that_were_run_alike_share_a_row_that_says_how(summary: Summary) -> None:
     assert summary.networks is not None
     assert len(summary.networks.rows) == 2
