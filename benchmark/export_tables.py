@@ -58,20 +58,24 @@ def print_ladder(ladder: Ladder | WindowLadder) -> None:
     """A row for each kind of prompt, or for each label."""
     from exporters.manifest import WindowLadder
 
-    _print(_windows_table(ladder) if isinstance(ladder, WindowLadder) else _prompts_table(ladder))
+    if not isinstance(ladder, WindowLadder):
+        _print(_prompts_table(ladder))
+        return
+    _print(_windows_table(ladder))
+    error = "are not finite" if ladder.logit_max_error is None else f"differ by {ladder.logit_max_error:.1e} at most"
+    typer.echo(f"logits {error}; {ladder.voxels_differing:.4%} of voxels get another label")
+    if ladder.reason:
+        typer.echo(f"note: {ladder.reason}")
 
 
 def _windows_table(ladder: WindowLadder) -> Table:
     from rich import box
     from rich.table import Table
 
-    count, cases = ladder.windows, ladder.samples
-    error = "not finite" if ladder.logit_max_error is None else f"{ladder.logit_max_error:.1e}"
+    windows, cases = ladder.windows, len(ladder.samples)
     table = Table(
-        title=f"Parity with PyTorch on {count} window{'s' * (count != 1)} of {', '.join(cases)}; logit error {error}, "
-        f"{ladder.voxels_differing:.4%} of voxels off",
+        title=f"Parity with PyTorch on {windows} window{'s' * (windows != 1)} of {cases} case{'s' * (cases != 1)}",
         box=box.SIMPLE,
-        caption=ladder.reason and f"note: {ladder.reason}",
     )
     for column in ("label", "mask Dice", "Dice", "PyTorch's"):
         table.add_column(column, justify="left" if column == "label" else "right")

@@ -32,7 +32,7 @@ def export_onnx(part: Exportable, feed: Feed, path: Path) -> None:
         path: of the ONNX file.
 
     Raises:
-        ExportError: a module is in training mode, or the exporter gives nothing.
+        ExportError: a module is in training mode, or PyTorch cannot export it.
     """
     import torch
 
@@ -42,17 +42,21 @@ def export_onnx(part: Exportable, feed: Feed, path: Path) -> None:
     dynamic = {
         spec.name: {axis: dim for axis, dim in enumerate(spec.dims) if isinstance(dim, str)} for spec in part.inputs
     }
-    with _quiet():
-        program = torch.onnx.export(
-            module,
-            kwargs=example,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[spec.name for spec in part.inputs],
-            output_names=[spec.name for spec in part.outputs],
-            dynamic_shapes=dynamic,
-            verbose=False,
-        )
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                kwargs=example,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[spec.name for spec in part.inputs],
+                output_names=[spec.name for spec in part.outputs],
+                dynamic_shapes=dynamic,
+                verbose=False,
+            )
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        raise ExportError(f"{part.name}: PyTorch cannot export this network ({told[0][:160]})") from None
     if program is None:
         raise ExportError(f"{part.name}: torch.onnx.export returned nothing")
     _declare_contract(program.model.graph, part)

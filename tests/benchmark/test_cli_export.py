@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from monai.networks import nets
 from torch import nn
 
 from benchmark.samples import SLICES
 from exporters.fetch import Published
-from exporters.manifest import MANIFEST_FILE, load_manifest, sha256_file
+from exporters.manifest import MANIFEST_FILE, Ladder, WindowLadder, load_manifest, sha256_file
 from exporters.sam import SAM_MODELS
 from exporters.unet import build_unet, load_unet, unet_checkpoint
-from exporters.unet_config import SlidingWindow, monai_unet
+from exporters.unet_config import SlidingWindow, UNetConfig, monai_unet
 from tests.benchmark.conftest import MakeTask, Sambench
 from tests.conftest import MSD_REAL
 
@@ -247,12 +248,71 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_a_good_artifact_verifies_with_exit_code_0(sambench: Sambench, unet: tuple[Path, Path]) -> None:
     folder, checkpoint = unet
-    code, out, err = sambench("export", "verify", folder, "--checkpoint", checkpoint)
+    code, out, err = sambench("export", "verify", folder, "--checkpoint", checkpoint, "--windows", 0)
     assert code == 0
     first, last = out.splitlines()
     assert first.startswith("unet: differs from PyTorch by at most logits ")
     assert last == f"{folder}: unchanged, and computes what its manifest says"
     assert "error" not in err
+
+
+def test_a_unets_artifact_is_compared_on_windows_again(sambench: Sambench, work: Path, unet: tuple[Path, Path]) -> None:
+    folder, checkpoint = work / "artifact", unet[1]
+    code, out, err = sambench("export", "unet", "--checkpoint", checkpoint, "--windows", 2, "--out", folder)
+    assert code == 0, err
+    assert "Parity with PyTorch on 2 windows of 1 case" in out
+    assert out.splitlines()[-2:] == ["gate: pass", f"written to {folder}"]
+    ladder = load_manifest(folder).parity
+    assert isinstance(ladder, WindowLadder)
+    assert (ladder.windows, list(ladder.labels), ladder.gate) == (2, ["spleen"], "pass")
+    code, out, err = sambench("export", "verify", folder, "--checkpoint", checkpoint, "--windows", 2)
+    assert code == 0, err
+    assert "Parity with PyTorch on 2 windows of 1 case" in out
+    assert out.splitlines()[-1] == f"{folder}: unchanged, and computes what its manifest says"
+
+
+def test_a_state_dict_is_described_by_options_and_verified_without_them(sambench: Sambench, work: Path) -> None:
+    arguments = {"channels": [4, 8], "strides": [2], "num_res_units": 1}
+    torch.save(nets.UNet(spatial_dims=2, in_channels=1, out_channels=3, **arguments).state_dict(), work / "state.pt")
+    words = ["--checkpoint", work / "state.pt", "--windows", 0]
+    options = [
+        "--network",
+        "UNet",
+        "--arguments",
+        json.dumps(arguments),
+        "--patch",
+        "16,24",
+        "--labels",
+        "liver, spleen",
+    ]
+    code, _, err = sambench("export", "unet", *words, *options, "--out", work / "artifact")
+    assert code == 0, err
+    config = UNetConfig.model_validate(load_manifest(work / "artifact").settings)
+    assert (config.labels, config.windows.patch) == ({1: "liver", 2: "spleen"}, (16, 24))
+    assert sambench("export", "verify", work / "artifact", *words)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--patch", "16,16"), "--network: missing; --arguments, --patch, --labels and --in-channels describe one"),
+        (("--network", "UNet", "--labels", "a"), "--patch: missing; a state dict does not tell it"),
+        (("--network", "UNet", "--patch", "16,16"), "--labels: missing; a state dict does not tell it"),
+        (("--network", "UNet", "--arguments", "{"), "--arguments: { is no JSON"),
+        (("--network", "UNet", "--patch", "a,b", "--labels", "a"), "options: patch.0: Input should be a valid integer"),
+        (("--network", "UNet", "--patch", "16,16", "--labels", "a"), "unet.pt says itself what network it is"),
+        (("--precision", "int8-static", "--windows", "0"), "--windows: int8-static calibrates on windows"),
+        (("--data", "gone"), "gone: there is no such task folder"),
+    ],
+)
+def test_options_of_a_unet_that_do_not_go_together_are_refused(
+    words: tuple[str, ...], told: str, sambench: Sambench, work: Path, unet: tuple[Path, Path]
+) -> None:
+    code, out, err = sambench("export", "unet", "--checkpoint", unet[1], "--out", work / "artifact", *words)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+    assert told in err.splitlines()[-1]
+    assert list(work.iterdir()) == []
 
 
 def change_a_byte(path: Path) -> None:
@@ -296,7 +356,7 @@ def test_an_export_is_gated_published_and_verifiable_from_end_to_end(
     assert (manifest.model, manifest.precision, manifest.gate) == ("litemedsam", "fp32", "pass")
     assert (manifest.weights.source, manifest.weights.published) == ("package", True)
     assert manifest.weights.sha256 == sha256_file(SAM_MODELS["litemedsam"].packaged())  # type: ignore[misc]
-    assert manifest.parity is not None
+    assert isinstance(manifest.parity, Ladder)
     assert list(manifest.parity.kinds) == ["point", "points", "box", "box+point", "box+mask"]
     assert len(manifest.parity.samples) == 1 < SLICES
     assert manifest.parity.embedding_cosine is not None

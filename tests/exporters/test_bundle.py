@@ -180,6 +180,11 @@ def test_labels_and_weights_are_in_the_manifest(bundle: Path, artifact: Path) ->
     assert manifest.weights == load_unet(bundle).weights
 
 
+def test_the_weights_alone_lead_to_their_bundle(bundle: Path) -> None:
+    """`export verify` asks for the file that the manifest names."""
+    assert load_unet(bundle / "models" / "model.pt").weights == load_unet(bundle).weights
+
+
 def test_channels_without_names_are_numbered(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "bundle")
     (folder / "configs/metadata.json").unlink()

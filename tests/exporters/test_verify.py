@@ -21,12 +21,14 @@ from exporters.manifest import (
     Ladder,
     Manifest,
     Weights,
+    WindowLadder,
     load_manifest,
     sha256_file,
 )
 from exporters.unet import build_unet, load_unet, unet_checkpoint
 from exporters.unet_config import SlidingWindow, monai_unet
 from exporters.verify import _must_pass, verify_artifact
+from exporters.window_parity import WindowSample
 
 CONFIG = monai_unet({1: "spleen"}, SlidingWindow(patch=(16, 16)), (4, 8), (2,), 1)
 
@@ -227,3 +229,35 @@ def test_a_failed_gate_tells_of_a_change_only_where_the_same_was_passed(
     then = ladder.model_copy(update={"samples": ["a", "b"] if same_slices else ["c"]})
     manifest = Manifest.model_construct(precision=precision, gate=gate, parity=then)
     assert _must_pass(manifest, ladder) is expected
+
+
+# The ladder of a UNet.
+
+
+@pytest.fixture(scope="module")
+def noise() -> WindowSample:
+    return WindowSample("noise", np.random.default_rng(0).random((2, 1, 16, 16), dtype=np.float32))
+
+
+def test_a_unets_ladder_is_climbed_again(made: Path, checkpoint: Path, noise: WindowSample) -> None:
+    ladder = verify_artifact(made, checkpoint, [noise]).ladder
+    assert isinstance(ladder, WindowLadder)
+    assert (ladder.gate, ladder.samples, ladder.windows) == ("pass", ["noise"], 2)
+
+
+def test_a_reduced_graph_that_fails_its_gate_now_was_changed(
+    checkpoint: Path, noise: WindowSample, tmp_path: Path
+) -> None:
+    """Of a reduced precision no tolerance tells: a graph of other weights is found by the ladder alone."""
+    folder = tmp_path / "artifact"
+    assert load_unet(checkpoint).export(folder, "fp16", [noise]).gate == "pass"
+
+    def negate(model: onnx.ModelProto) -> None:
+        for item in model.graph.initializer:
+            array = numpy_helper.to_array(item)
+            if array.ndim == 4:
+                item.CopyFrom(numpy_helper.from_array(-array, item.name))
+
+    replace_graph(folder, negate)
+    with pytest.raises(ArtifactChangedError, match="fails the gate that it passed: its masks overlap"):
+        verify_artifact(folder, checkpoint, [noise])
