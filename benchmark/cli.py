@@ -14,6 +14,7 @@ from benchmark import __version__
 from benchmark.cli_artifacts import export_app
 from benchmark.cli_fetch import fetch_app
 from benchmark.cli_label import label
+from benchmark.cli_train import train
 from benchmark.console import MISTAKE, complain
 from benchmark.progress import Bars, progress_bars
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.add_typer(export_app, name="export")
 app.add_typer(fetch_app, name="fetch")
 app.command()(label)
+app.command()(train)
 
 
 class Format(str, Enum):

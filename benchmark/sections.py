@@ -107,8 +107,8 @@ class SamSpec(Section):
 class TrainSpec(Section):
     """How a UNet is trained: the whole of `sambench train --config`, and a part of a run's `unet`."""
 
-    epochs: int = Field(default=120, ge=1)
-    batch_size: int = Field(default=8, ge=1)
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=4, ge=1)
     learning_rate: float = Field(default=4e-3, gt=0)
     patch: tuple[PositiveInt, ...] = Field(
         default=(128, 128),

@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from benchmark.errors import InputError
-from benchmark.sections import DataSpec, MeasureSpec, SamSpec, Section, UnetSpec, distinct, known
+from benchmark.sections import DataSpec, MeasureSpec, SamSpec, Section, TrainSpec, UnetSpec, distinct, known
 from runners.registry import BACKENDS, PRECISIONS
 
 REFERENCE_BACKEND = "pytorch"
@@ -118,17 +118,45 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
     Raises:
         InputError: the file, a field or an override is wrong; the message names it.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); name a YAML run specification") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date or number that cannot be
-        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())[:200]}") from None
+    content = _read(path, "run specification")
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no specification; it needs at least `name` and `data` (see README.md)")
     for override in overrides:
         _set(content, override)
     return parse_spec(content, str(path), path.parent)
+
+
+def load_train_spec(path: Path | None, overrides: Sequence[str] = ()) -> TrainSpec:
+    """Reads how a UNet is trained: what a run specification has in `unet`, but for what concerns measuring.
+
+    Args:
+        path: a YAML file; None for the defaults.
+        overrides: `key=value` pairs, the values in YAML.
+
+    Raises:
+        InputError: the file, a field or an override is wrong; the message names it.
+    """
+    content = {} if path is None else _read(path, "file of training settings")
+    if content is None:
+        content = {}  # an empty file: all defaults
+    if not isinstance(content, dict):
+        raise InputError(f"--config {path}: holds no settings; write them as `epochs: 60` (see docs/train.md)")
+    for override in overrides:
+        _set(content, override, "epochs=60")
+    try:
+        return TrainSpec.model_validate(content)
+    except ValidationError as error:
+        source = "training settings" if path is None else f"--config {path}"
+        raise InputError(f"{source}: {_explain(error, 'docs/train.md')}") from None
+
+
+def _read(path: Path, what: str) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a YAML {what}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date or number that cannot be
+        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())[:200]}") from None
 
 
 def parse_spec(content: dict[str, Any], source: str, base: Path) -> Spec:
@@ -159,10 +187,10 @@ def _resolved(base: Path, path: Path, field: str) -> Path:
         raise InputError(f"{field}: {path} names a home folder that is not there; write the whole path") from None
 
 
-def _set(content: dict[str, Any], override: str) -> None:
+def _set(content: dict[str, Any], override: str, example: str = "measure.repeats=3") -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise InputError(f"--set {override}: write it as key=value, for example measure.repeats=3")
+        raise InputError(f"--set {override}: write it as key=value, for example {example}")
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
@@ -178,14 +206,14 @@ def _set(content: dict[str, Any], override: str) -> None:
     content[last] = value
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, page: str = "docs/spec.md") -> str:
     """The first mistakes, as `field: what is wrong`, in one line."""
     parts = []
     for item in error.errors()[:3]:
         field = ".".join(str(part) for part in item["loc"]) or "specification"
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            message = "is not a field here; see docs/spec.md for the fields"
+            message = f"is not a field here; see {page} for the fields"
         parts.append(f"{field}: {message}")
     more = error.error_count() - len(parts)
     text = "; ".join(parts) + (f"; and {more} more" if more > 0 else "")

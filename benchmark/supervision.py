@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from benchmark import __version__
 from benchmark.data.msd import CaseFiles
@@ -20,10 +19,9 @@ from benchmark.plan import REFERENCE_LANE, Group, PlannedTask, fingerprint
 from benchmark.results import LaneKey, Training
 from benchmark.spec import REFERENCE_LABELS, Spec
 from benchmark.training.device import training_device
-from benchmark.training.job import OnProgress, TrainingJob
+from benchmark.training.job import OnProgress, TrainingJob, finished_training
 from benchmark.training.labels import LabelSource
 from benchmark.training.split import Split
-from exporters.manifest import sha256_file
 
 PSEUDOLABELS = "pseudolabels"
 MODELS = "models"
@@ -138,12 +136,3 @@ def train_on(source: Supervision, on_progress: OnProgress) -> tuple[Path, Traini
     training = source.job.run(checkpoint, source.run_dir / SCRATCH / name, on_progress)
     write_text_atomically(record, training.model_dump_json(indent=1))
     return checkpoint, training
-
-
-def finished_training(checkpoint: Path, record: Path) -> Training | None:
-    """The record of a training that ended, if its checkpoint is still the one it wrote."""
-    try:
-        training = Training.model_validate_json(record.read_text(encoding="utf-8"))
-        return training if sha256_file(checkpoint) == training.checkpoint_sha256 else None
-    except (OSError, ValidationError):
-        return None

@@ -1,4 +1,4 @@
-"""Tables of Dice: per label, per case, and weak against full supervision."""
+"""Tables of Dice, per label and per case."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import fmean
 from benchmark.results import CaseDice, Cell
 from reports.speed import cell_reason, dice_reason, place, place_columns
 from reports.table import Column, Table, Value, absent, keys, known
-from reports.text import REFERENCE, condition, dice, difference
+from reports.text import dice
 from reports.view import View
 
 MEAN = "all labels"
@@ -117,37 +117,3 @@ def _case_dice(cell: Cell | None, case: str, label: str) -> Value:
     if entry is None:
         return absent(cell_reason(cell, "no Dice was measured"))
     return known(dice(entry.dice), entry.reason)
-
-
-def _weak_and_full(weak: Cell, full: Cell) -> tuple[Value, ...]:
-    """Both Dice values, their difference, and the share that weak supervision keeps."""
-    both = (known(dice(weak.dice), dice_reason(weak)), known(dice(full.dice), dice_reason(full)))
-    if weak.dice is None or full.dice is None:
-        lacking = absent(dice_reason(weak if weak.dice is None else full))
-        return (*both, lacking, lacking)
-    kept = Value(f"{weak.dice / full.dice:.1%}") if full.dice > 0 else absent("full supervision reached a Dice of 0")
-    return (*both, Value(difference(weak.dice - full.dice)), kept)
-
-
-def supervision_table(view: View) -> Table | None:
-    """Weak supervision (pseudo labels) against full supervision (reference labels), where the run has both."""
-    cells = [cell for cell in view.cells("segment") if cell.status == "ok"]
-    full = {(cell.task, cell.model, view.variant(cell)): cell for cell in cells if cell.prompt == REFERENCE}
-    rows = []
-    for cell in cells:
-        reference = full.get((cell.task, cell.model, view.variant(cell)))
-        if cell.prompt != REFERENCE and reference is not None:
-            names = (cell.task, cell.model, condition("segment", cell.prompt), view.variant(cell))
-            rows.append((*map(Value, names), *_weak_and_full(cell, reference)))
-    if not rows:
-        return None
-    return Table(
-        key="supervision",
-        title="Weak against full supervision",
-        columns=(
-            *keys("task", "model", "weak labels", "backend"),
-            *map(Column, ("Dice weak", "Dice full", "difference", "share kept")),
-        ),
-        rows=tuple(rows),
-        about="The same UNet trained on pseudo labels (weak) or on the reference labels (full), same test cases.",
-    )

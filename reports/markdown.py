@@ -42,13 +42,20 @@ def render(summary: Summary, drawn: tuple[Figure, ...]) -> str:
     blocks.append(escape(" · ".join(summary.facts)))
     blocks += _section("What failed", summary.problems)
     blocks += _section("Verdict", summary.verdicts, charts=charts("verdict"))
-    blocks += _section("Latency", summary.latency, charts=charts("latency"))
+    blocks += _section("Latency", summary.latency, summary.segmentation, charts=charts("latency"))
     blocks += _section("Where the time goes", *summary.phases, charts=charts("phases"))
     dice = [] if summary.folds_dice else [summary.dice]
-    blocks += _section("Dice", *summary.prompts, *dice, summary.supervision, charts=charts("dice"))
-    blocks += _folded("Dice per label and backend", [_table(summary.dice)]) if summary.folds_dice else []
+    surfaces = [] if summary.folds_dice else [summary.surfaces]
+    effect = (summary.supervision, summary.supervision_labels)
+    blocks += _section("Accuracy", *summary.prompts, *dice, *surfaces, *effect, charts=charts("dice"))
+    if summary.folds_dice:
+        blocks += _folded("Dice per label and backend", [_table(summary.dice)])
+        blocks += _folded("Surfaces per label and backend", _tables(summary.surfaces))
     blocks += _folded("Dice per case", [_table(summary.dice_cases)])
-    blocks += _section("What ran", summary.attestation, summary.tasks, summary.trainings, charts=charts("trainings"))
+    blocks += _folded("Surfaces per case", _tables(summary.surface_cases))
+    ran = (summary.attestation, summary.networks, summary.tasks, summary.trainings)
+    blocks += _section("What ran", *ran, charts=charts("trainings"))
+    blocks += [escape(f"Where a label is absent: {rule}.") for rule in summary.rules]
     if summary.notes:
         blocks.append("\n".join(f"- {escape(note)}" for note in summary.notes))
     blocks += _folded("Cases by name", [_table(summary.cases)])
@@ -77,7 +84,13 @@ def _section(title: str, *tables: Table | None, charts: list[str] | None = None)
 
 
 def _folded(title: str, blocks: list[str]) -> list[str]:
+    if not blocks:
+        return []
     return [f"<details><summary>{title}</summary>", *blocks, "</details>"]
+
+
+def _tables(table: Table | None) -> list[str]:
+    return [] if table is None else [_table(table)]
 
 
 def _table(table: Table) -> str:

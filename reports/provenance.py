@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from benchmark.results import Attested, Cell
+from benchmark.results import Attested, Cell, Training
 from reports.speed import place, place_columns
-from reports.table import Column, Table, Tone, Value, absent, keys
-from reports.text import ABSENT, REFERENCE, backend_name, count, duration, significant
+from reports.table import Column, Table, Tone, Value, absent, keys, known
+from reports.text import ABSENT, REFERENCE, backend_name, count, dice, duration, significant
 from reports.view import View
 
 STATUS: dict[str, tuple[str, Tone]] = {
@@ -110,7 +110,7 @@ def task_table(view: View) -> Table:
     rows = []
     for task in view.results.tasks:
         labels = ", ".join(f"{number} {name}" for number, name in task.labels.items())
-        split = f"{len(task.train_cases)} / {len(task.test_cases)}" if task.train_cases or task.test_cases else ""
+        split = (task.train_cases, task.validation_cases, task.test_cases)
         rows.append(
             (
                 Value(task.name),
@@ -118,7 +118,9 @@ def task_table(view: View) -> Table:
                 Value(labels),
                 Value(str(len(task.cases))),
                 Value(f"{task.slices:,}"),
-                Value(split) if split else absent("no UNet was trained or tested"),
+                Value(" / ".join(str(len(cases)) for cases in split))
+                if any(split)
+                else absent("no UNet was trained or tested"),
                 Value(task.intensity),
                 Value("; ".join(task.notes)),
             )
@@ -126,7 +128,7 @@ def task_table(view: View) -> Table:
     columns = (
         *keys("task"),
         *(Column(title, "text") for title in ("modality", "labels")),
-        *(Column(title) for title in ("cases", "slices with labels", "train / test cases")),
+        *(Column(title) for title in ("cases", "slices with labels", "train / validation / test cases")),
         *(Column(title, "text") for title in ("intensity", "notes")),
     )
     return Table("tasks", "Tasks", columns, tuple(rows)).trimmed()
@@ -136,7 +138,13 @@ def case_lists(view: View) -> Table:
     """Which cases were used, by name."""
     rows = []
     for task in view.results.tasks:
-        for use, cases in (("all", task.cases), ("training", task.train_cases), ("testing", task.test_cases)):
+        uses = {
+            "all": task.cases,
+            "training": task.train_cases,
+            "validation": task.validation_cases,
+            "testing": task.test_cases,
+        }
+        for use, cases in uses.items():
             if cases:
                 rows.append((Value(task.name), Value(use), Value(", ".join(cases))))
     return Table("cases", "Cases by name", (*keys("task", "used for"), Column("cases", "text")), tuple(rows))
@@ -150,11 +158,14 @@ def training_table(view: View) -> Table | None:
             Value(training.model),
             Value("reference" if training.labels == REFERENCE else f"{training.labels} (pseudo)"),
             Value(count(len(training.cases), "case")),
+            Value(str(len(training.validation_cases))),
             Value(f"{training.slices:,}"),
             Value(str(training.epochs)),
             Value(duration(training.seconds)),
             Value(significant(training.loss[0])) if training.loss else absent("no loss recorded"),
             Value(significant(training.loss[-1])) if training.loss else absent("no loss recorded"),
+            *_best(training),
+            Value(training.device + (", mixed precision" if training.amp else "")),
             Value(training.checkpoint_sha256[:12]),
             Value("; ".join(training.notes)),
         )
@@ -164,10 +175,26 @@ def training_table(view: View) -> Table | None:
         return None
     columns = (
         *keys("task", "model", "labels"),
-        *(Column(title) for title in ("cases", "slices", "epochs", "time", "first loss", "last loss")),
-        *(Column(title, "text") for title in ("checkpoint SHA-256", "notes")),
+        *map(Column, ("cases", "validation cases", "slices", "epochs", "time", "first loss", "last loss")),
+        *map(Column, ("best epoch", "validation Dice")),
+        *(Column(title, "text") for title in ("device", "checkpoint SHA-256", "notes")),
     )
-    return Table("trainings", "Trainings", columns, rows, "Each checkpoint is run by every backend.").trimmed()
+    about = (
+        "Each checkpoint is run by every backend. Validation Dice is against the labels that the UNet learned from, and"
+        " chose the epoch: it says nothing about accuracy."
+    )
+    return Table("trainings", "Trainings", columns, rows, about).trimmed()
+
+
+def _best(training: Training) -> tuple[Value, Value]:
+    """The epoch whose weights were taken, and its Dice on the validation cases."""
+    if training.best_epoch is None:
+        return absent("this run recorded none"), absent("this run recorded none")
+    epoch = Value(str(training.best_epoch))
+    if not training.validation:
+        return epoch, absent("no case was held back to choose an epoch: the last one was taken")
+    found = next((one.dice for one in training.validation if one.epoch == training.best_epoch), None)
+    return epoch, known(dice(found), "no validation case holds a label")
 
 
 def environment_table(view: View) -> Table:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import yaml
 
 from benchmark.results import Results
-from reports import accuracy, effort, provenance, speed
+from reports import accuracy, effort, provenance, speed, supervision, surfaces, windows
 from reports.lineup import lineups
 from reports.table import Table
 from reports.text import count, duration, moment
@@ -25,13 +25,20 @@ class Summary:
     problems: Table | None
     verdicts: Table
     latency: Table
+    segmentation: Table | None
     phases: tuple[Table, ...]
     prompts: tuple[Table, ...]
     dice: Table
     dice_in_short: Table
     dice_cases: Table
+    surfaces: Table | None
+    surfaces_in_short: Table | None
+    surface_cases: Table | None
     supervision: Table | None
+    supervision_labels: Table | None
     attestation: Table
+    networks: Table | None
+    rules: tuple[str, ...]
     tasks: Table
     cases: Table
     trainings: Table | None
@@ -64,13 +71,20 @@ def summarize(results: Results) -> Summary:
         problems=provenance.problem_table(view),
         verdicts=speed.verdict_table(view),
         latency=speed.latency_table(view),
+        segmentation=windows.segmentation_table(view),
         phases=speed.phase_tables(view),
         prompts=effort.prompt_tables(view),
         dice=accuracy.dice_table(view),
         dice_in_short=accuracy.dice_in_short(view, ((one.task, one.model) for one in lineups(view))),
         dice_cases=accuracy.case_table(view),
-        supervision=accuracy.supervision_table(view),
+        surfaces=surfaces.surface_table(view),
+        surfaces_in_short=surfaces.surfaces_in_short(view),
+        surface_cases=surfaces.case_table(view),
+        supervision=supervision.supervision_table(view),
+        supervision_labels=supervision.supervision_label_table(view),
         attestation=provenance.attestation_table(view),
+        networks=windows.network_table(view),
+        rules=windows.empty_class_rules(view),
         tasks=provenance.task_table(view),
         cases=provenance.case_lists(view),
         trainings=provenance.training_table(view),

@@ -35,7 +35,9 @@ def print_report(results: Results, console: Console) -> None:
         for part in _in_parts(table.fitting(console.width), console.width):
             console.print(_table(part, console))
         console.print(Padding(Text(table.about, style="dim"), (0, 0, 0, 1)))
+    _print_by_task(summary.segmentation, console)
     _print_by_task(summary.dice_in_short, console)
+    _print_by_task(summary.surfaces_in_short, console)
     _print_by_task(summary.supervision, console)
 
 

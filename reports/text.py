@@ -72,14 +72,21 @@ def parity(value: float | None) -> str:
     return f"{math.floor(value * 1e4 + 1e-9) / 1e4:.4f}" if value is not None and math.isfinite(value) else ABSENT
 
 
-def difference(value: float | None) -> str:
+def difference(value: float | None, decimals: int = 4) -> str:
     """A signed difference of Dice, as in +0.0001."""
     if value is None or not math.isfinite(value):
         return ABSENT
-    size = f"{abs(value):.4f}"
+    size = f"{abs(value):.{decimals}f}"
     if float(size) == 0:
         return size
     return f"{'+' if value > 0 else '−'}{size}"
+
+
+def dice_interval(bounds: tuple[float, float] | None) -> str:
+    """A confidence interval of a difference of Dice, as in [−0.100, +0.040]."""
+    if bounds is None or not all(math.isfinite(bound) for bound in bounds):
+        return ABSENT
+    return f"[{difference(bounds[0], 3)}, {difference(bounds[1], 3)}]"
 
 
 def count(number: int, noun: str) -> str:

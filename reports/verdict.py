@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchmark.results import Comparison, TaskInfo
 from reports.effort import effort_sentences
+from reports.supervision import supervision_sentences
 from reports.table import Tone
 from reports.text import ABSENT, condition, count, difference, interval, join, lane_name, sentence, speedup
 from reports.view import STAGES, Outcome, View, lacks_dice
@@ -36,7 +37,7 @@ def judge(view: View) -> Verdict:
     trouble = _trouble(view)
     return Verdict(
         headline=sentences[0],
-        more=(*sentences[1:], *effort_sentences(view), *trouble),
+        more=(*sentences[1:], *effort_sentences(view), *supervision_sentences(view), *trouble),
         caveats=tuple(_caveats(view)),
         tone=_tone(outcomes),
     )

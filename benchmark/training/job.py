@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from benchmark.data.msd import CaseFiles, Task
 from benchmark.data.slices import slices
@@ -79,7 +80,8 @@ class TrainingJob:
 
         config = self.config
         learned, validating, seen = [], [], 0
-        for files in self.split.train:
+        for number, files in enumerate(self.split.train, 1):
+            on_progress(0, f"read case {number} of {len(self.split.train)}")
             image, label = self.arrays(files)
             seen += len(image) if config.spatial_dims == 2 else image.shape[-1]
             learned.append(write_training_case(scratch / "train", files.case, image, label, config.windows.patch))
@@ -155,3 +157,12 @@ def _telling(on_progress: OnProgress) -> Callable[[int, float, Validation | None
 def _rounded(found: Validation) -> Validation:
     labels = {name: None if dice is None else round(dice, 5) for name, dice in found.labels.items()}
     return Validation(epoch=found.epoch, dice=None if found.dice is None else round(found.dice, 5), labels=labels)
+
+
+def finished_training(checkpoint: Path, record: Path) -> Training | None:
+    """The record of a training that ended, if its checkpoint is still the one it wrote."""
+    try:
+        training = Training.model_validate_json(record.read_text(encoding="utf-8"))
+        return training if sha256_file(checkpoint) == training.checkpoint_sha256 else None
+    except (OSError, ValidationError):
+        return None

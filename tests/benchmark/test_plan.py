@@ -44,9 +44,7 @@ def names(cases: tuple[CaseFiles, ...]) -> list[str]:
 def test_no_case_is_in_two_sets_and_none_is_lost(
     count: int, seed: int, share: float, validating: float, limit: int | None
 ) -> None:
-    wanted = spec(
-        unet={"test_share": share, "validation_share": validating}, data={"seed": seed, "cases": limit}
-    )
+    wanted = spec(unet={"test_share": share, "validation_share": validating}, data={"seed": seed, "cases": limit})
     planned = _split(task(count), wanted)
     sets = (planned.train, planned.validation, planned.test)
     assert sum(len(cases) for cases in sets) == len(planned.cases) == min(count, limit or count)

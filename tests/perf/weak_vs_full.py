@@ -26,7 +26,7 @@ SPEC = {
     "name": "weak-vs-full",
     "data": {"root": "data", "tasks": [PHANTOM_TASK]},
     "sam": {"prompts": ["box"]},
-    "unet": {"weak_vs_full": True, "test_share": 0.17, "validation_share": 0.2},
+    "unet": {"weak_vs_full": True, "epochs": 20, "test_share": 0.17, "validation_share": 0.2},
 }
 
 

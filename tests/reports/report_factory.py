@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmark.metrics import EMPTY_CLASSES, MISSED
 from benchmark.results import (
     Attested,
     CaseDice,
+    CaseSurface,
     Cell,
     Comparison,
     Environment,
@@ -20,7 +22,9 @@ from benchmark.results import (
     TaskInfo,
     Throughput,
     Training,
+    Validation,
 )
+from benchmark.weak_vs_full import weak_against_full
 from exporters.manifest import RANDOM_WEIGHTS
 
 SPLEEN, HOSTILE = "Task09_Spleen", "<script>alert('x')</script> | Task07"
@@ -74,6 +78,48 @@ def attestation(stage: str, backend: str) -> dict[str, Attested]:
     return dict.fromkeys(("encoder", "decoder") if stage == "pseudolabel" else ("unet",), one)
 
 
+WINDOWS: dict[str, object] = {
+    "patch": [128, 128],
+    "overlap": 0.25,
+    "blending": "gaussian",
+    "padding": "zero",
+    "accumulate": "float32",
+    "mirror_axes": [],
+    "windows_per_batch": 8,
+}
+SEEN_AS = "axial slices in their own grid, the task's intensity window scaled to 0–1"
+TOLERANCES = {SPLEEN: 3.0}
+
+
+def segmentation(phases: dict[str, float], rng: np.random.Generator) -> dict[str, object]:
+    """What cells of that stage alone have."""
+    return {
+        "window_latency_ms": latency(phases["infer"] / 4, 700, rng),
+        "first_shape_ms": {"8×512×512": 96.0, "3×512×512": 61.0},
+        "sliding_window": WINDOWS,
+        "preprocessing": SEEN_AS,
+        "throughput": Throughput(value=60e3 / (sum(phases.values()) * 30), unit="volumes/min"),
+    }
+
+
+def surfaces(entries: list[CaseDice], task: str) -> dict[str, object]:
+    """An HD95 that falls with Dice; the last tumour of the hostile task was missed."""
+    found = [
+        CaseSurface(case=e.case, label=e.label, nsd=(e.dice or 0) + 0.03, hd95_mm=20 * (1 - (e.dice or 0)))
+        for e in entries
+    ]
+    if task == HOSTILE:
+        found[-1] = found[-1].model_copy(update={"nsd": 0.0, "hd95_mm": None, "reason": MISSED})
+    return {
+        "nsd": float(np.mean([one.nsd for one in found if one.nsd is not None])),
+        "nsd_tolerance_mm": TOLERANCES.get(task, 5.0),
+        "hd95_mm": float(np.mean([one.hd95_mm for one in found if one.hd95_mm is not None])),
+        "hd95_missing": sum(one.reason == MISSED for one in found),
+        "surface_per_case": found,
+        "empty_classes": EMPTY_CLASSES,
+    }
+
+
 def cell(stage: str, task: str, prompt: str, backend: str, **changes: object) -> Cell:
     """A cell that worked; ONNX Runtime takes half the time in the model's own phases."""
     rng = np.random.default_rng(len(stage + task + prompt + backend))
@@ -81,7 +127,9 @@ def cell(stage: str, task: str, prompt: str, backend: str, **changes: object) ->
     phases = {name: ms * (factor if name in MODEL_PHASES else 1) for name, ms in PHASES[stage].items()}
     base = BASE.get(prompt, 0.8)
     entries = [
-        CaseDice(case=case, label=label, dice=base - 0.012 * i - 0.2 * (number - 1))
+        CaseDice(
+            case=case, label=label, dice=base - (0.008 if prompt == "reference" else 0.012) * i - 0.2 * (number - 1)
+        )
         for i, case in enumerate(CASES[task])
         for number, label in LABELS[task].items()
     ]
@@ -106,6 +154,9 @@ def cell(stage: str, task: str, prompt: str, backend: str, **changes: object) ->
         "load_ms": 431.0,
         "first_call_ms": 1302.0,
     }
+    values |= surfaces(entries, task)
+    if stage == "segment":
+        values |= segmentation(phases, rng)
     return Cell.model_validate(values | changes)
 
 
@@ -198,6 +249,7 @@ FAILED: dict[str, object] = {
     "dice_per_case": [],
     "latency_ms": None,
     "volume_latency_ms": None,
+    "surface_per_case": [],
     "throughput": None,
     "parity": None,
     "memory_mib": None,
@@ -232,7 +284,7 @@ def build(folder: Path, size: int = 64) -> Results:
             cells += pair
             comparisons.append(compared)
             pictures.append(picture(folder, stage, task, prompt, size))
-    return Results(
+    results = Results(
         sambench_version="0.1.0",
         name="abdomen",
         created="2026-11-23T14:05:09Z",
@@ -264,7 +316,8 @@ def build(folder: Path, size: int = 64) -> Results:
                 labels=LABELS[task],
                 cases=CASES[task],
                 slices=30 * len(CASES[task]),
-                train_cases=CASES[task][:4],
+                train_cases=CASES[task][:3],
+                validation_cases=CASES[task][3:4],
                 test_cases=CASES[task][:1] if task == SPLEEN else CASES[task][4:],
                 intensity="−160 to 240 HU",
                 notes=["one case, trained and tested on the same case"] if task == SPLEEN else [],
@@ -276,7 +329,12 @@ def build(folder: Path, size: int = 64) -> Results:
                 task=task,
                 model="unet-2d",
                 labels=labels,
-                cases=CASES[task][:4],
+                cases=CASES[task][:3],
+                validation_cases=CASES[task][3:4],
+                validation=[Validation(epoch=n, dice=0.8 + n / 100, labels={}) for n in (5, 10, 15)]
+                if task == HOSTILE
+                else [],
+                best_epoch=15 if task == HOSTILE else 20,
                 slices=120,
                 epochs=20,
                 seconds=88.0,
@@ -290,3 +348,5 @@ def build(folder: Path, size: int = 64) -> Results:
         comparisons=comparisons,
         pictures=pictures,
     )
+    results.supervision = weak_against_full(results)
+    return results

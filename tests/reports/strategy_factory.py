@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.results import CaseDice, Cell, Comparison, Effort, Results, Training
+from benchmark.weak_vs_full import weak_against_full
 from tests.reports.report_factory import (
     ABDOMEN,
     CASES,
@@ -103,7 +104,9 @@ def build_wide(folder: Path) -> Results:
         "pictures": [picture(folder, "pseudolabel", ABDOMEN, prompt) for prompt in list(STRATEGIES)[:4]],
         "name": "twelve ways to prompt",
     }
-    return base.model_copy(update=update)
+    found = base.model_copy(update=update)
+    found.supervision = weak_against_full(found)
+    return found
 
 
 def _training(like: Training, labels: str) -> Training:

@@ -118,7 +118,13 @@ def test_random_weights_show_dashes_with_their_reason_wherever_accuracy_would_st
     weak = without_dice([cell("segment", SPLEEN, "box", "pytorch")])
     cells = [*pair, *weak, cell("segment", SPLEEN, "reference", "pytorch")]
     found = summarize(
-        results.model_copy(update={"cells": cells, "comparisons": [comparison("pseudolabel", SPLEEN, "box")]})
+        results.model_copy(
+            update={
+                "cells": cells,
+                "comparisons": [comparison("pseudolabel", SPLEEN, "box")],
+                "supervision": [],
+            }
+        )
     )
     dash = Value("–", RANDOM_WEIGHTS)
     verdict = row(found.verdicts, "pseudolabel", "box")

@@ -20,7 +20,7 @@ def judged(results: Results) -> Judge:
     """The verdict over given cells, everything else as in the synthetic run."""
 
     def judge_cells(cells: list[Cell], comparisons: list[Comparison]) -> Verdict:
-        return judge(View(results.model_copy(update={"cells": cells, "comparisons": comparisons})))
+        return judge(View(results.model_copy(update={"cells": cells, "comparisons": comparisons, "supervision": []})))
 
     return judge_cells
 
@@ -87,7 +87,7 @@ def test_a_speed_below_the_gate_does_not_count(judged: Judge) -> None:
 def test_a_gate_that_failed_in_one_place_is_in_the_first_sentence(results: Results) -> None:
     found = judge(View(results))
     assert "but the gate failed in 1 of 8 comparisons, whose speed does not count (Dice −0.0213" in found.headline
-    assert found.more == ("Of 16 cells, 1 failed and 1 invalid: the reasons stand below.",)
+    assert found.more[-1] == "Of 16 cells, 1 failed and 1 invalid: the reasons stand below."
 
 
 def test_a_failed_candidate_is_named_with_its_reason(judged: Judge) -> None:
