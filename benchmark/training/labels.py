@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from benchmark.data.msd import CaseFiles, Task
 from benchmark.data.volume import Volume, load_labels
@@ -22,10 +24,12 @@ class LabelSource:
     Attributes:
         name: `reference`, a prompt strategy, or the name of a folder.
         files: case → its pseudo labels; None for the reference labels, which lie in the task.
+        provenance: where pseudo labels come from, as their folder says.
     """
 
     name: str
     files: Mapping[str, Path] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def missing(self, cases: Iterable[CaseFiles]) -> list[str]:
         """The cases that have no labels."""
@@ -69,7 +73,18 @@ def label_folder(folder: Path, cases: Iterable[CaseFiles]) -> LabelSource:
             f"--labels {home}: has no labels for {len(absent)} of the {len(wanted)} cases to train and validate on "
             f"({named}); add CASE.nii.gz for each, or remove the cases from dataset.json"
         )
-    return LabelSource(folder.resolve().name, found)
+    provenance = _provenance(folder)
+    prompt = provenance.get("prompt")
+    return LabelSource(prompt if isinstance(prompt, str) else folder.resolve().name, found, provenance)
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    """What `sambench label` wrote of the labels; empty for anybody else's."""
+    try:
+        found = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["provenance"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _label_file(home: Path, files: CaseFiles) -> Path | None:

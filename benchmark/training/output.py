@@ -5,6 +5,8 @@ training.json   settings, losses, validations, label source with hashes, test sc
 split.json      which case trained, validated, tested
 test.csv        case, label, Dice, NSD, HD95
 .sambench/      settings, the cases as arrays while it trains, the training's record
+
+While it trains, unet.pt.partial holds the state to go on from.
 """
 
 from __future__ import annotations
@@ -84,13 +86,15 @@ class TrainingFolder:
             told = "; ".join(f"{key} was {earlier.get(key)} and is {self.settings.get(key)}" for key in differing[:3])
             raise InputError(f"--out {self.folder}: holds a training with other settings ({told}); name a new folder")
 
-    def write_split(self, split: Mapping[str, Any]) -> None:
-        """Writes split.json.
+    def begin(self, split: Mapping[str, Any]) -> None:
+        """Removes what a killed process left half-written, and writes split.json. Only its sole user may call it.
 
         Raises:
             InputError: the folder cannot be written.
         """
         with self._writable():
+            for left in self.folder.glob(".[0-9]*.*"):  # the names of `atomic_path`
+                left.unlink(missing_ok=True)
             write_text_atomically(self.folder / "split.json", json.dumps(split, indent=1) + "\n")
 
     def finish(self, training: Mapping[str, Any], scores: Sequence[CaseScore]) -> None:

@@ -79,7 +79,7 @@ def train_task(
     folder = TrainingFolder(out, _settings(job))
     folder.claim()
     with sole_user(out, folder.work):
-        folder.write_split({**split.names, "seed": seed, "same_case": split.same_case})
+        folder.begin({**split.names, "seed": seed, "same_case": split.same_case})
         training = _train(job, folder, progress)
         scores = _test(job, folder, training, progress)
         folder.finish(_record(job, training, scores), scores)
@@ -142,6 +142,7 @@ def _record(job: TrainingJob, training: Training, scores: list[CaseScore]) -> di
         "intensity": describe(job.task.intensity),
         "task_labels": {str(value): name for value, name in job.task.labels.items()},
         **training.model_dump(mode="json"),
+        "label_provenance": dict(job.labels.provenance),
         "label_sha256": job.labels.digests(cases.values()),
         "test_cases": [files.case for files in job.split.test],
         "nsd_tolerance_mm": job.task.nsd_tolerance_mm,

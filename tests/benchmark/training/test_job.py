@@ -125,6 +125,27 @@ def test_labels_are_found_in_an_msd_task_and_in_a_plain_folder(organ_task: Path,
         assert (source.name, source.missing(cases)) == (folder.name, [])
 
 
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ('{"provenance": {"prompt": "box", "model": "litemedsam"}}', "box"),  # as `sambench label` writes it
+        ('{"provenance": {"generator": "somebody"}}', "pseudo"),
+        ('{"provenance": 3}', "pseudo"),
+        ("[]", "pseudo"),
+        ("{", "pseudo"),
+        (None, "pseudo"),
+    ],
+)
+def test_labels_of_sambench_are_named_by_their_prompt_and_others_by_their_folder(
+    organ_task: Path, tmp_path: Path, dataset: str | None, name: str
+) -> None:
+    folder = tmp_path / "pseudo"
+    write_pseudo_labels(organ_task, folder / "labelsTr", value=1)
+    if dataset is not None:
+        (folder / "dataset.json").write_text(dataset, encoding="utf-8")
+    assert label_folder(folder, open_task(organ_task).cases).name == name
+
+
 def test_cases_without_labels_are_named_and_only_those_that_are_needed(organ_task: Path, tmp_path: Path) -> None:
     cases = open_task(organ_task).cases
     folder = write_pseudo_labels(organ_task, tmp_path / "pseudo", 1, cases=CASES[:4])

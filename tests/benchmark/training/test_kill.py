@@ -1,0 +1,57 @@
+"""`sambench train` killed by the system: the same command ends in the same network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+EPOCHS = 40
+SETTINGS = [f"epochs={EPOCHS}", "patch=[16, 16]", "channels=[4, 8]", "strides=[2]", "res_units=0", "validate_every=3"]
+KILLS = 1
+ROOT = Path(__file__).parents[3]
+
+
+def start(task: Path, out: Path) -> subprocess.Popen[bytes]:
+    words = [word for setting in SETTINGS for word in ("--set", setting)]
+    command = [sys.executable, "-m", "benchmark.cli", "train", "--data", str(task), "--out", str(out), *words]
+    silent, threads = subprocess.DEVNULL, {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env={**os.environ, **threads}, cwd=ROOT, stdout=silent, stderr=silent)
+
+
+def kill_after_a_further_epoch(process: subprocess.Popen[bytes], state: Path) -> None:
+    """Waits until the state is written anew, whatever that takes, and sends SIGKILL."""
+    before = state.stat().st_mtime_ns if state.exists() else None
+    while process.poll() is None:
+        found = state.stat().st_mtime_ns if state.exists() else None
+        if found not in (None, before):
+            process.kill()
+        time.sleep(0.01)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(out / "unet.pt", weights_only=True)["state_dict"]
+    return state
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_and_ends_in_the_same_network(organ_task: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert start(organ_task, whole).wait() == 0
+    kills = 0
+    for _ in range(KILLS):
+        process = start(organ_task, out)
+        kill_after_a_further_epoch(process, out / "unet.pt.partial")
+        kills += process.returncode != 0
+    assert kills, "every training ended before it could be killed; give it more epochs"
+    (out / ".99.unet.pt.partial").write_bytes(b"half of a state, as a kill while it is written leaves it")
+    assert start(organ_task, out).wait() == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
+    one, other = weights(whole), weights(out)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert (out / "test.csv").read_bytes() == (whole / "test.csv").read_bytes()
