@@ -21,7 +21,7 @@ from benchmark.run import Run
 from benchmark.spec import parse_spec
 from reports.terminal import print_report
 
-PHANTOM = PhantomSpec(cases=12, slices=13, spacing_mm=(3.0, 3.0, 11.0))
+PHANTOM = PhantomSpec(cases=12, slices=9, spacing_mm=(3.0, 3.0, 15.0))
 SPEC = {
     "name": "weak-vs-full",
     "data": {"root": "data", "tasks": [PHANTOM_TASK]},
