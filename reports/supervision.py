@@ -12,6 +12,8 @@ from reports.view import View
 
 WIDE = 0.1
 """An interval of Dice wider than this leaves open whether the difference matters."""
+LEARNT = 0.3
+"""Two UNets that both stay below have hardly learnt to segment, and agree for that reason alone."""
 MANY_SENTENCES = 3
 NO_INTERVAL = "this run recorded no interval"
 ABOUT = (
@@ -88,9 +90,15 @@ def _sentence(view: View, effect: SupervisionEffect) -> str:
     )
     if effect.ci95 is None:
         return sentence(f"{found}, without an interval – {effect.reason or NO_INTERVAL}")
-    return sentence(
-        f"{found} {dice_interval(effect.ci95)} over {count(effect.cases, 'test case')} – {_meaning(effect.ci95)}"
-    )
+    over = f"{dice_interval(effect.ci95)} over {count(effect.cases, 'test case')}"
+    return sentence(f"{found} {over} – {_meaning(effect.ci95)}{_hardly(effect)}")
+
+
+def _hardly(effect: SupervisionEffect) -> str:
+    """What takes the meaning from a small difference: neither has learnt enough to lose anything."""
+    if max(effect.dice_weak or 0.0, effect.dice_full or 0.0) >= LEARNT:
+        return ""
+    return f"; but with Dice below {LEARNT} neither has learnt enough for the comparison to mean anything"
 
 
 def _meaning(ci95: tuple[float, float]) -> str:

@@ -22,7 +22,7 @@ from benchmark.spec import parse_spec
 from benchmark.stages.unet_input import unet_input
 from benchmark.stages.windows import WindowedNetwork
 from exporters.manifest import load_manifest
-from exporters.unet import LoadedUNet, load_unet
+from exporters.unet import load_unet
 from runners.device import Device
 from runners.registry import make_runner
 from tests.benchmark.test_run import Silent
@@ -41,19 +41,15 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     return open_task(write_phantom(tmp_path_factory.mktemp("phantom"), PHANTOM))
 
 
-@pytest.fixture(scope="module", params=CONFIGURATIONS)
-def model(request: pytest.FixtureRequest, task: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model, trained for two short epochs."""
+@pytest.fixture(scope="module")
+def models(task: Task, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folder of each configuration's model, trained for two short epochs."""
     out = tmp_path_factory.mktemp("nnunet")
-    command = [sys.executable, "-m", "tests.benchmark.train_nnunet", str(task.folder), str(out), request.param]
+    command = [sys.executable, "-m", "tests.benchmark.train_nnunet", str(task.folder), str(out), *CONFIGURATIONS]
     done = subprocess.run(command, cwd=REPOSITORY, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    return Path(done.stdout.splitlines()[-1])
-
-
-@pytest.fixture(scope="module")
-def loaded(model: Path) -> LoadedUNet:
-    return load_unet(model)
+    folders = [Path(line.removeprefix("model: ")) for line in done.stdout.splitlines() if line.startswith("model: ")]
+    return dict(zip(CONFIGURATIONS, folders, strict=True))
 
 
 def nnunets_own(model: Path, task: Task, case: int) -> np.ndarray:
@@ -71,10 +67,13 @@ def nnunets_own(model: Path, task: Task, case: int) -> np.ndarray:
     return from_stored(np.ascontiguousarray(answer.transpose(2, 1, 0)).astype(np.uint8), geometry)
 
 
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_both_backends_answer_as_nnunets_own_predictor(
-    model: Path, loaded: LoadedUNet, task: Task, tmp_path: Path
+    configuration: str, models: dict[str, Path], task: Task, tmp_path: Path
 ) -> None:
     """Preprocessing, windows, blending, mirroring and the way back are nnU-Net's: its masks come out."""
+    model = models[configuration]
+    loaded = load_unet(model)
     loaded.export(tmp_path / "artifact")
     source = module_source(loaded.unet, tmp_path / "artifact")
     seen_as = unet_input(loaded.config)
@@ -91,7 +90,8 @@ def test_both_backends_answer_as_nnunets_own_predictor(
             assert dice is not None and dice >= 0.999, f"{backend}: {dice}"
 
 
-def test_a_run_measures_it_as_any_other_network(model: Path, task: Task, tmp_path: Path) -> None:
+def test_a_run_measures_it_as_any_other_network(models: dict[str, Path], task: Task, tmp_path: Path) -> None:
+    model = models["3d_fullres"]
     content = {
         "name": "nnunet",
         "data": {"root": str(task.folder.parent), "tasks": [PHANTOM_TASK], "cases": 2},

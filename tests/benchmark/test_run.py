@@ -94,6 +94,20 @@ def test_a_box_makes_good_pseudo_labels_of_large_organs(finished: tuple[Results,
     assert np.mean(liver) > 0.9
 
 
+def test_surfaces_are_measured_and_weak_is_set_against_full(finished: tuple[Results, Path]) -> None:
+    """One test case: a difference of both UNets on each backend, and plainly no interval."""
+    results, _ = finished
+    box = next(c for c in results.cells if (c.stage, c.prompt, c.backend) == ("pseudolabel", "box", "pytorch"))
+    liver = [entry for entry in box.surface_per_case if entry.label == "liver"]
+    assert len(liver) == PHANTOM.cases and all(entry.nsd is not None and entry.nsd > 0.7 for entry in liver)
+    assert box.hd95_mm is not None and 0 < box.hd95_mm < 40
+    effects = [effect for effect in results.supervision if effect.label is None]
+    assert [(effect.labels, effect.backend) for effect in effects] == [("box", "pytorch"), ("box", "onnxruntime")]
+    for effect in effects:
+        assert effect.difference is not None and effect.ci95 is None and effect.cases == 1
+        assert effect.reason is not None and "one case is no evidence of accuracy" in effect.reason
+
+
 def test_no_case_is_trained_and_tested_on(finished: tuple[Results, Path]) -> None:
     (task,) = finished[0].tasks
     assert set(task.train_cases) | set(task.test_cases) == set(task.cases)

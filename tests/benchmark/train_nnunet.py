@@ -1,7 +1,7 @@
-"""Trains a small nnU-Net v2 with its own code: `python -m tests.benchmark.train_nnunet TASK_DIR OUT CONFIGURATION`.
+"""Trains a small nnU-Net v2 with its own code: `python -m tests.benchmark.train_nnunet TASK_DIR OUT CONFIGURATION…`.
 
 A process of its own, because nnU-Net reads its folders from the environment when it is imported. Prints the folder of
-the model. Far too short to be any good: what is wanted is a folder that nnU-Net itself wrote.
+each model. Far too short to be any good: what is wanted is a folder that nnU-Net itself wrote.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ NAME = "Dataset777_Phantom"
 EPOCHS, STEPS = 2, 25
 
 
-def main(task_dir: Path, out: Path, configuration: str) -> None:
+def main(task_dir: Path, out: Path, configurations: list[str]) -> None:
     folders = {name: out / name for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
     for name, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(folder)
     os.environ.update(nnUNet_compile="f", nnUNet_n_proc_DA="1", nnUNet_def_n_proc="1")
-    if not (folders["nnUNet_raw"] / NAME).exists():
-        write_raw(task_dir, folders["nnUNet_raw"] / NAME)
-    preprocess(folders["nnUNet_preprocessed"] / NAME, configuration)
-    sys.stdout.write(f"{train(folders['nnUNet_preprocessed'] / NAME, configuration)}\n")
+    write_raw(task_dir, folders["nnUNet_raw"] / NAME)
+    preprocess(folders["nnUNet_preprocessed"] / NAME, configurations)
+    for configuration in configurations:
+        sys.stdout.write(f"model: {train(folders['nnUNet_preprocessed'] / NAME, configuration)}\n")
 
 
 def write_raw(task_dir: Path, folder: Path) -> None:
@@ -53,7 +53,7 @@ def write_raw(task_dir: Path, folder: Path) -> None:
     (folder / "dataset.json").write_text(json.dumps(written))
 
 
-def preprocess(folder: Path, configuration: str) -> None:
+def preprocess(folder: Path, configurations: list[str]) -> None:
     """Plans and preprocesses, with a network that two cores can train."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprints,
@@ -65,9 +65,10 @@ def preprocess(folder: Path, configuration: str) -> None:
     plan_experiments([777])
     path = folder / "nnUNetPlans.json"
     plans = json.loads(path.read_text())
-    shrink(plans["configurations"][configuration])
+    for configuration in configurations:
+        shrink(plans["configurations"][configuration])
     path.write_text(json.dumps(plans))
-    preprocess_dataset(777, configurations=[configuration], num_processes=[1])
+    preprocess_dataset(777, configurations=configurations, num_processes=[1] * len(configurations))
 
 
 def shrink(plan: dict[str, Any]) -> None:
@@ -102,4 +103,4 @@ def train(folder: Path, configuration: str) -> Path:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

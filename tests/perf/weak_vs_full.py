@@ -21,11 +21,12 @@ from benchmark.run import Run
 from benchmark.spec import parse_spec
 from reports.terminal import print_report
 
-PHANTOM = PhantomSpec(cases=12, slices=13, spacing_mm=(3.0, 3.0, 11.0))
+PHANTOM = PhantomSpec(cases=12, slices=8, spacing_mm=(3.0, 3.0, 17.0))
 SPEC = {
     "name": "weak-vs-full",
     "data": {"root": "data", "tasks": [PHANTOM_TASK]},
     "sam": {"prompts": ["box"]},
+    "measure": {"warmup": 1},
     "unet": {"weak_vs_full": True, "epochs": 20, "test_share": 0.17, "validation_share": 0.2},
 }
 

@@ -49,6 +49,13 @@ def test_a_gain_is_said_as_one(results: Results) -> None:
     assert sentence.endswith("+0.020 [+0.010, +0.030] over 2 test cases – the whole interval lies above 0.")
 
 
+def test_two_networks_that_learnt_nothing_agree_and_that_is_no_result(results: Results) -> None:
+    (sentence,) = told(results, effect(-0.001, (-0.009, 0.007), dice_weak=0.080, dice_full=0.081))
+    assert sentence.endswith("but with Dice below 0.3 neither has learnt enough for the comparison to mean anything.")
+    (sentence,) = told(results, effect(-0.25, (-0.26, -0.24), dice_weak=0.1, dice_full=0.35))
+    assert sentence.endswith("the whole interval lies below 0.")
+
+
 def test_without_an_interval_the_sentence_says_why_and_nothing_of_a_difference_shown(results: Results) -> None:
     why = "one case is no evidence of accuracy; an interval needs 2"
     (sentence,) = told(results, effect(-0.03, None, cases=1, reason=why))
