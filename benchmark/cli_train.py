@@ -27,7 +27,7 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: epochs=60.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, the weights and the windows.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the split, the weights and the windows.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto. Default: a GPU where it is.")] = None,
     names: Annotated[
         list[str] | None, typer.Option("--label", metavar="NAME", help="Only this label; may be given several times.")

@@ -12,6 +12,13 @@ AUTO_DEVICE = "auto"
 """A training's device that is chosen where it runs."""
 
 
+LARGEST_SEED = 2**32 - 1
+"""What NumPy and PyTorch both take."""
+
+LARGEST_PATCH = 2**24
+"""A window of 256 voxels along three sides; its activations alone take gigabytes."""
+
+
 class Section(BaseModel):
     """A part of a specification: an unknown field is an error."""
 
@@ -36,7 +43,7 @@ class DataSpec(Section):
     tasks: tuple[str, ...] = Field(min_length=1)
     cases: int | None = Field(default=None, ge=1, description="at most so many cases of each task, drawn by seed")
     slices: int | None = Field(default=None, ge=1, description="at most so many slices of each case, evenly spread")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     settings: dict[str, TaskSettings] = {}
 
     @field_validator("tasks")
@@ -75,7 +82,11 @@ class SamSpec(Section):
     )
     checkpoints: dict[str, Path] = Field(default={}, description="model → a file of weights instead of its own")
     random_weights: int | None = Field(
-        default=None, ge=0, strict=True, description="a seed: models without a checkpoint get random weights"
+        default=None,
+        ge=0,
+        le=LARGEST_SEED,
+        strict=True,
+        description="a seed: models without a checkpoint get random weights",
     )
 
     def seed(self, model: str) -> int | None:
@@ -109,7 +120,7 @@ class TrainSpec(Section):
 
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=4, ge=1)
-    learning_rate: float = Field(default=4e-3, gt=0)
+    learning_rate: float = Field(default=4e-3, gt=0, le=10)
     patch: tuple[PositiveInt, ...] = Field(
         default=(128, 128),
         min_length=2,
@@ -149,10 +160,12 @@ class TrainSpec(Section):
     def _network_can_be_built(self) -> TrainSpec:
         from exporters.unet_config import SlidingWindow, monai_unet
 
-        if self.spacing is not None and (len(self.patch) == 2 or min(self.spacing) <= 0):
+        if self.spacing is not None and (len(self.patch) == 2 or not all(0.1 <= size <= 100 for size in self.spacing)):
             raise ValueError(
-                "spacing is three positive sizes in mm, for a patch of three sides; leave it out otherwise"
+                "spacing is three sizes of 0.1 to 100 mm, for a patch of three sides; leave it out otherwise"
             )
+        if math.prod(self.patch) > LARGEST_PATCH:
+            raise ValueError(f"patch {self.patch} has more than {LARGEST_PATCH:,} voxels; take a smaller one")
         try:
             monai_unet({}, SlidingWindow(patch=self.patch), self.channels, self.strides)
         except ValidationError as error:

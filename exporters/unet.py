@@ -83,6 +83,8 @@ def load_unet(path: Path, described: UNetConfig | None = None) -> LoadedUNet:
         built = load_nnunet(path)
     elif is_bundle(path):
         built = load_bundle(path)
+    elif (path / "unet.pt").is_file():
+        raise ExportError(f"{path}: is the folder of a training; give {path / 'unet.pt'}")
     elif path.is_dir():
         raise ExportError(
             f"{path}: neither a MONAI bundle (configs/, models/) nor a trained nnU-Net v2 model (plans.json, fold_*/); "

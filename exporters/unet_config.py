@@ -48,6 +48,9 @@ class SlidingWindow(_Frozen):
         return self
 
 
+Millimetres = Annotated[float, Field(ge=0.1, le=100)]
+
+
 class Slices(_Frozen):
     """Axial slices in their own grid, the task's intensity window scaled to 0–1: what sambench trains in 2-D."""
 
@@ -62,7 +65,7 @@ class Volumes(_Frozen):
     """
 
     kind: Literal["volumes"] = "volumes"
-    spacing: tuple[float, float, float] | None = None
+    spacing: tuple[Millimetres, Millimetres, Millimetres] | None = None
 
 
 IMAGE_TRANSFORMS = frozenset(

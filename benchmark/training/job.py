@@ -79,16 +79,22 @@ class TrainingJob:
         from benchmark.training.settings import TrainingSettings
 
         config = self.config
-        learned, validating, seen = [], [], 0
+        learned, validating, seen, labelled = [], [], 0, 0
         for number, files in enumerate(self.split.train, 1):
             on_progress(0, f"read case {number} of {len(self.split.train)}")
             image, label = self.arrays(files)
             seen += len(image) if config.spatial_dims == 2 else image.shape[-1]
+            labelled += int(np.count_nonzero(label))
             learned.append(write_training_case(scratch / "train", files.case, image, label, config.windows.patch))
         for files in self.split.validation:
             validating.append(write_training_case(scratch / "validation", files.case, *self.arrays(files)))
         if not seen:
             raise InputError(f"{self.task.folder}: no training case has a label; add cases or change the seed")
+        if not labelled:
+            raise InputError(
+                f"{self.task.folder}: no training case holds any label of the task in the {self.labels.name} labels; "
+                "mend the labels, or choose others"
+            )
         settings = TrainingSettings.of(self.spec, self.seed, self.device)
         history = train_unet(learned, validating, config, settings, checkpoint, _telling(on_progress))
         shutil.rmtree(scratch, ignore_errors=True)

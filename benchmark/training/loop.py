@@ -117,6 +117,6 @@ def _checked(loss: float, rate: float, epoch: int) -> float:
     if not math.isfinite(loss):
         raise InputError(
             f"learning_rate: the loss is {loss} in epoch {epoch}, so {rate:g} is too high; take a lower one and train "
-            "again"
+            "in a new folder"
         )
     return loss

@@ -75,7 +75,8 @@ def train_task(
     learned = {files.case: files for files in (*split.train, *split.validation)}
     source = LabelSource(REFERENCE_LABELS) if labels is None else label_folder(labels, learned.values())
     job = TrainingJob(task, split, source, spec, seed, training_device(spec.device))
-    load_volume(task, task.cases[0])  # a misdescribed task shows in its first case, before a folder is made
+    for files in (task.cases[0], *split.test):  # a damaged test case would show only when hours of training are over
+        load_volume(task, files)
     folder = TrainingFolder(out, _settings(job))
     folder.claim()
     with sole_user(out, folder.work):

@@ -373,3 +373,26 @@ def test_no_override_text_is_a_traceback(tmp_path_factory: pytest.TempPathFactor
         load_spec(path, [f"sam.models={value}"])
     except InputError as error:
         assert "sam.models" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("learning_rate", float("inf")),
+        ("learning_rate", float("nan")),
+        ("learning_rate", 1e300),
+        ("patch", [1_000_000, 1_000_000]),
+        ("spacing", [float("nan"), 1, 1]),
+        ("spacing", [0.001, 0.001, 0.001]),
+        ("spacing", [1, 1, float("inf")]),
+    ],
+)
+def test_sizes_and_rates_that_no_machine_can_work_with_are_refused(field: str, value: object) -> None:
+    unet = {"patch": [16, 16, 16], field: value}
+    with pytest.raises(InputError, match=field):
+        parse_spec(content(unet=unet), "spec.yaml", Path())
+
+
+def test_a_seed_that_numpy_and_pytorch_do_not_take_is_refused() -> None:
+    with pytest.raises(InputError, match=r"data\.seed"):
+        parse_spec(content(data={"root": "x", "tasks": ["T"], "seed": 2**32}), "spec.yaml", Path())
