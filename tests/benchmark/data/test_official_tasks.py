@@ -194,12 +194,13 @@ def test_the_docs_table_says_what_the_code_does(name):
     official = OFFICIAL[name]
     lines = (REPOSITORY / "docs" / "tasks.md").read_text(encoding="utf-8").splitlines()
     (row,) = [line for line in lines if line.startswith(f"| `{name}` |")]
-    modality, labels, channel, intensity, cases = [cell.strip() for cell in row.split("|")[2:-1]]
+    modality, labels, channel, intensity, tolerance, cases = [cell.strip() for cell in row.split("|")[2:-1]]
     assert modality == official.modality[0] or modality == f"MRI: {', '.join(official.modality)}"
     assert labels == ", ".join(f"{value} {label}" for value, label in enumerate(official.labels, start=1))
     shown = OFFICIAL_TASKS[name].channel
     assert channel == (f"{shown} {official.modality[shown]}" if len(official.modality) > 1 else str(shown))
     assert intensity == describe(OFFICIAL_TASKS[name].intensity)
+    assert tolerance == f"{OFFICIAL_TASKS[name].nsd_tolerance_mm:g} mm"
     assert cases == str(official.cases)
 
 
