@@ -71,6 +71,14 @@ def test_dice_is_as_counted_by_hand(tmp_path: Path) -> None:
     assert ladder.gate_reason == "Dice 0.2000 is below 99.9% of pytorch's 0.8333"
 
 
+def test_a_network_that_finds_nothing_right_cannot_pass_by_losing_nothing(tmp_path: Path) -> None:
+    """PyTorch's own Dice is 0: by Dice anything would pass, so the masks decide."""
+    ladder = climb(artifact(tmp_path, add=[0, 0, 2]), sample([0, 1, 1, 2], [1, 2, 2, 1]))
+    assert (ladder.dice_pytorch, ladder.gate) == (0, "fail")
+    assert ladder.gate_reason == "its masks overlap pytorch's with Dice 0.2000, below 0.999"
+    assert climb(artifact(tmp_path), sample([0, 1, 1, 2], [1, 2, 2, 1])).gate == "pass"
+
+
 def test_a_label_counts_in_the_cases_where_it_stands(tmp_path: Path) -> None:
     """Where both sides are empty nothing was compared, and a mean with ones would hide the rest."""
     first, second = sample([0, 1, 0, 0], [0, 1, 0, 0], "a"), sample([0, 0, 0, 2], [0, 1, 0, 2], "b")

@@ -68,6 +68,14 @@ def test_pseudo_labels_are_learned_and_validated_on(organ_task: Path, tmp_path: 
     assert training.validation[-1].labels["organ"] is None, "the pseudo labels hold no organ"
 
 
+def test_labels_without_a_voxel_are_refused_rather_than_learned(organ_task: Path, tmp_path: Path) -> None:
+    folder = write_pseudo_labels(organ_task, tmp_path / "pseudo", value=0)
+    job = make_job(organ_task, label_folder(folder, open_task(organ_task).cases))
+    with pytest.raises(InputError, match="no training case holds any label of the task in the pseudo labels"):
+        job.run(tmp_path / "unet.pt", tmp_path / "scratch", lambda epochs, note: None)
+    assert not (tmp_path / "unet.pt").exists()
+
+
 def test_values_that_are_not_among_the_labels_become_background(organ_task: Path) -> None:
     """Value 2 must not be taken for channel 2 where the network knows the tumour alone."""
     job = make_job(organ_task)
