@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark.cli_options import Channel, LabelNames, Window
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -32,13 +34,9 @@ def label(
     masks: Annotated[str, typer.Option(help="one, or three: the best of three by predicted IoU.")] = "one",
     min_pixels: Annotated[int, typer.Option(help="An object with fewer pixels in a slice gets no prompt.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the strategies that draw at random.")] = 0,
-    labels: Annotated[
-        list[str] | None, typer.Option("--label", metavar="NAME", help="Only this label; may be given several times.")
-    ] = None,
-    channel: Annotated[int | None, typer.Option(help="Of a multi-channel image. Default: the task's.")] = None,
-    window: Annotated[
-        tuple[float, float] | None, typer.Option(metavar="LEVEL WIDTH", help="CT window, HU. Default: the task's.")
-    ] = None,
+    labels: LabelNames = None,
+    channel: Channel = None,
+    window: Window = None,
     prompts_per_call: Annotated[int | None, typer.Option(help="Default: the backend's fastest.")] = None,
     threads: Annotated[int | None, typer.Option(help="Per operator. Default: the cores of this process.")] = None,
 ) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark.cli_options import Channel, LabelNames, Window
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -29,13 +31,9 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the split, the weights and the windows.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto. Default: a GPU where it is.")] = None,
-    names: Annotated[
-        list[str] | None, typer.Option("--label", metavar="NAME", help="Only this label; may be given several times.")
-    ] = None,
-    channel: Annotated[int | None, typer.Option(help="Of a multi-channel image. Default: the task's.")] = None,
-    window: Annotated[
-        tuple[float, float] | None, typer.Option(metavar="LEVEL WIDTH", help="CT window, HU. Default: the task's.")
-    ] = None,
+    names: LabelNames = None,
+    channel: Channel = None,
+    window: Window = None,
 ) -> None:
     """Train a UNet on a task's reference labels or on pseudo labels, and test it against the reference labels."""
     # Waiting threads sleep instead of spinning: where others want the cores, an epoch took a quarter of the time so.

@@ -14,8 +14,7 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from benchmark.files import sha256_text
 from benchmark.labelling.images import is_placed, label_name, place_image, source_images
 from benchmark.labelling.records import LabelledCase, load_case, save_case
 from benchmark.metrics import EMPTY_REFERENCE
+from benchmark.out_folder import require_same, writable
 from benchmark.plan import fingerprint
 from benchmark.results import Effort
 from exporters.manifest import sha256_file
@@ -97,7 +97,7 @@ class Output:
             InputError: the folder is the source's, somebody else's, or of other settings, or cannot be written.
         """
         require_apart(self.folder, self.task)
-        with self._writable():
+        with writable(self.folder):
             if self.folder.is_dir() and any(self.folder.iterdir()):
                 self._require_own()
             self.work.mkdir(parents=True, exist_ok=True)  # first: it tells the folder as ours
@@ -109,11 +109,7 @@ class Output:
             earlier = _plain(json.loads(self._settings.read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError):
             return  # killed before the first settings were written, or damaged: each case's record knows them too
-        now = _plain(self.provenance)
-        differing = sorted(key for key in {*earlier, *now} if earlier.get(key) != now.get(key))
-        if differing:
-            told = "; ".join(f"{key} was {earlier.get(key)} and is {now.get(key)}" for key in differing[:3])
-            raise InputError(f"--out {self.folder}: holds labels made otherwise ({told}); name a new folder")
+        require_same(self.folder, "labels made otherwise", earlier, _plain(self.provenance))
 
     def begin(self) -> None:
         """Makes the folders and removes what a killed process left. Only its sole user may call it.
@@ -121,7 +117,7 @@ class Output:
         Raises:
             InputError: the folder cannot be written.
         """
-        with self._writable():
+        with writable(self.folder):
             shutil.rmtree(self._writing, ignore_errors=True)
             for name in (*SUBFOLDERS, f"{WORK}/cases", f"{WORK}/{self._writing.name}"):
                 (self.folder / name).mkdir(exist_ok=True)
@@ -158,7 +154,7 @@ class Output:
             InputError: the folder cannot be written any more.
         """
         images, name = source_images(files), label_name(files)
-        with self._writable():
+        with writable(self.folder):
             for image in images:
                 place_image(image, self.folder / "imagesTr" / image.name, self._writing / image.name)
             temporary = self._writing / name
@@ -190,7 +186,7 @@ class Output:
         ]
         table = io.StringIO(newline="")
         csv.writer(table).writerows([("case", "label", "dice", "reason"), *rows])
-        with self._writable():
+        with writable(self.folder):
             self._remove_strangers(records)
             self._write(self.folder / "dice.csv", table.getvalue())
             self._write(self.folder / "dataset.json", json.dumps(self._dataset(records), indent=1))
@@ -243,16 +239,6 @@ class Output:
         temporary = self._writing / path.name
         temporary.write_text(text, encoding="utf-8", newline="")
         temporary.replace(path)
-
-    @contextmanager
-    def _writable(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise InputError(
-                f"--out {self.folder}: cannot be written ({reason}); make room, or name another folder"
-            ) from error
 
     def _key(self, files: CaseFiles) -> str:
         what = [_plain(self.provenance), fingerprint(self.task, (files,))]

@@ -14,14 +14,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import InputError
 from benchmark.files import write_text_atomically
+from benchmark.out_folder import require_same, writable
 from benchmark.training.evaluate import CaseScore
 
 WORK = ".sambench"
@@ -69,7 +69,7 @@ class TrainingFolder:
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"--out {self.folder}: is a file; name a folder")
         own = self.work / SETTINGS
-        with self._writable():
+        with writable(self.folder):
             if own.is_file():
                 self._require_same(own)
             elif any(path.is_file() and not path.name.endswith(SETTINGS) for path in self.folder.rglob("*")):
@@ -81,10 +81,7 @@ class TrainingFolder:
             earlier = json.loads(own.read_text(encoding="utf-8"))
         except ValueError:
             raise InputError(f"{own}: is damaged; name a new folder with --out") from None
-        differing = sorted(key for key in {*earlier, *self.settings} if earlier.get(key) != self.settings.get(key))
-        if differing:
-            told = "; ".join(f"{key} was {earlier.get(key)} and is {self.settings.get(key)}" for key in differing[:3])
-            raise InputError(f"--out {self.folder}: holds a training with other settings ({told}); name a new folder")
+        require_same(self.folder, "a training with other settings", earlier, self.settings)
 
     def begin(self, split: Mapping[str, Any]) -> None:
         """Removes what a killed process left half-written, and writes split.json. Only its sole user may call it.
@@ -92,7 +89,7 @@ class TrainingFolder:
         Raises:
             InputError: the folder cannot be written.
         """
-        with self._writable():
+        with writable(self.folder):
             for left in self.folder.glob(".[0-9]*.*"):  # the names of `atomic_path`
                 left.unlink(missing_ok=True)
             write_text_atomically(self.folder / "split.json", json.dumps(split, indent=1) + "\n")
@@ -108,19 +105,9 @@ class TrainingFolder:
             (s.case, s.label, _six(s.dice), _six(s.nsd), _six(s.hd95_mm), s.reason or "") for s in scores
         ]  # fmt: skip
         csv.writer(table).writerows([("case", "label", "dice", "nsd", "hd95_mm", "reason"), *rows])
-        with self._writable():
+        with writable(self.folder):
             write_text_atomically(self.folder / "test.csv", table.getvalue())
             write_text_atomically(self.folder / "training.json", json.dumps(training, indent=1) + "\n")
-
-    @contextmanager
-    def _writable(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise InputError(
-                f"--out {self.folder}: cannot be written ({reason}); make room, or name another folder"
-            ) from error
 
 
 def _six(value: float | None) -> str:
