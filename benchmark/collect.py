@@ -6,22 +6,12 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from benchmark.measure.statistics import PAIRS_NEEDED, Speedup, paired_speedup, summarise
+from benchmark.measured import Attested, Throughput
 from benchmark.metrics import EMPTY_CLASSES, EMPTY_REFERENCE, MISSED, mean
 from benchmark.plan import REFERENCE_LANE, Group
 from benchmark.prompts import find_strategy
 from benchmark.records import CaseRecord, LaneRecord
-from benchmark.results import (
-    Attested,
-    CaseDice,
-    CaseSurface,
-    Cell,
-    Comparison,
-    Effort,
-    Gate,
-    LaneKey,
-    Parity,
-    Throughput,
-)
+from benchmark.results import CaseDice, CaseSurface, Cell, Comparison, Effort, Gate, LaneKey, Parity
 from benchmark.spec import Spec
 from exporters.parity import gate_failure
 from exporters.sam import SAM_MODELS

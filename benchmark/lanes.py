@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.results import Attested, LaneKey
+from benchmark.measured import Attested
+from benchmark.results import LaneKey
 from benchmark.stages.base import Outcome, Pipeline, Unit
 from exporters.exportable import Exportable
 from runners.base import Attestation, ModuleSource, Runner, Signature

@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.files import write_text_atomically
-from benchmark.results import Attested, Effort, Picture
+from benchmark.measured import Attested
+from benchmark.results import Effort, Picture
 
 
 class _Model(BaseModel):

@@ -9,10 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from benchmark.errors import InputError
 from benchmark.files import write_text_atomically
+from benchmark.measured import (
+    Attested,
+    Energy,
+    Environment,
+    Latency,
+    Memory,
+    ModuleCost,
+    Part,
+    Peak,
+    Seconds,
+    Server,
+    Throughput,
+    WarmUp,
+    WorkerFacts,
+)
 
 SCHEMA_VERSION = 1
 RESULTS_FILE = "results.json"
@@ -48,29 +63,7 @@ class LaneKey:
         return str(self).replace(" ", "-")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Latency(_Model):
-    """Milliseconds of one unit of work, end to end."""
-
-    p50: float | None
-    p90: float | None
-    p99: float | None
-    mean: float | None
-    samples: list[float] = Field(description="every timed sample in the order measured, ms")
-    reason: str | None = Field(default=None, description="why a percentile is null")
-
-
-class Throughput(_Model):
-    """Slices, or in `segment` whole volumes, divided by the backend's own wall time over all timed passes."""
-
-    value: float
-    unit: str
-
-
-class Parity(_Model):
+class Parity(Part):
     """A backend's masks against the reference backend's."""
 
     mask_dice: float | None = Field(description="mean Dice between the two backends' masks over cases and labels")
@@ -78,7 +71,7 @@ class Parity(_Model):
     reason: str | None = None
 
 
-class Effort(_Model):
+class Effort(Part):
     """What a person does to prompt for objects: clicks set and boxes drawn.
 
     Fractions arise where one box serves several slices (`box-every<k>`).
@@ -94,7 +87,7 @@ class Effort(_Model):
         return (self.clicks + 2 * self.boxes) / self.objects if self.objects else 0.0
 
 
-class CaseDice(_Model):
+class CaseDice(Part):
     """Dice of one label in one case against the reference label, over the whole volume."""
 
     case: str
@@ -103,7 +96,7 @@ class CaseDice(_Model):
     reason: str | None = None
 
 
-class CaseSurface(_Model):
+class CaseSurface(Part):
     """How one label's surface in one case lies to the reference's, over the whole volume."""
 
     case: str
@@ -113,23 +106,7 @@ class CaseSurface(_Model):
     reason: str | None = Field(default=None, description="why one or both are null")
 
 
-class Attested(_Model):
-    """What really ran, as the backend itself tells it."""
-
-    backend: str
-    version: str
-    device: str
-    precision: str
-    requested_precision: str = Field(
-        default="fp32", description="asked of this part; an int8 artifact may keep its decoder in fp32"
-    )
-    providers: list[str]
-    nodes_per_provider: dict[str, int] | None
-    threads: int | None
-    notes: list[str] = []
-
-
-class Cell(_Model):
+class Cell(Part):
     """What one (stage, task, model, prompt, backend, device, precision) measured."""
 
     stage: Stage
@@ -142,14 +119,14 @@ class Cell(_Model):
     status: Status
     reason: str | None = None
     dice: float | None = Field(default=None, description="mean of dice_per_case, nulls left out")
-    dice_per_case: list[CaseDice] = []
+    dice_per_case: list[CaseDice] = Field(default=[])
     nsd: float | None = Field(default=None, description="mean of surface_per_case, nulls left out")
     nsd_tolerance_mm: float | None = Field(default=None, description="the task's")
     hd95_mm: float | None = Field(default=None, description="mean of surface_per_case, nulls left out")
     hd95_missing: int = Field(
         default=0, description="labels of cases that the prediction lacks: their HD95 is infinite and in no mean"
     )
-    surface_per_case: list[CaseSurface] = []
+    surface_per_case: list[CaseSurface] = Field(default=[])
     effort: Effort | None = Field(default=None, description="of all cases together; null outside `pseudolabel`")
     latency_unit: str = "slice"
     latency_ms: Latency | None = None
@@ -158,10 +135,19 @@ class Cell(_Model):
     )
     volume_latency_ms: Latency | None = None
     phases_ms: dict[str, float] = Field(default={}, description="mean milliseconds per slice of each phase, in order")
+    device_latency_ms: Latency | None = Field(
+        default=None, description="device-resident: of one unit, its modules alone, inputs and outputs on the device"
+    )
+    modules: dict[str, ModuleCost] = Field(default={}, description="one entry per runner: encoder, decoder, unet")
     throughput: Throughput | None = None
+    server: Server | None = Field(default=None, description="null unless the scenario was asked for")
     parity: Parity | None = None
-    memory_mib: float | None = None
+    memory_mib: float | None = Field(default=None, description="`memory.peak_mib`")
     memory_reason: str | None = None
+    memory: Memory | None = None
+    energy: Energy | None = None
+    warmup: WarmUp | None = None
+    worker: WorkerFacts | None = None
     attestation: dict[str, Attested] = Field(default={}, description="one entry per runner: encoder, decoder, unet")
     load_ms: float | None = Field(default=None, description="loading all runners of the stage, in this process")
     first_call_ms: float | None = Field(default=None, description="the first unit after loading, before the warm-up")
@@ -174,10 +160,10 @@ class Cell(_Model):
     preprocessing: str | None = Field(default=None, description="`segment`: what the network was shown, in words")
     empty_classes: str | None = Field(default=None, description="what counts where a label is absent, in words")
     kernel_share: float | None = Field(default=None, description="share of CPU time that the kernel took, 0 to 1")
-    notes: list[str] = []
+    notes: list[str] = Field(default=[])
 
 
-class Comparison(_Model):
+class Comparison(Part):
     """A candidate backend against a baseline backend in the same run; the baseline runs in fp32."""
 
     stage: Stage
@@ -191,12 +177,13 @@ class Comparison(_Model):
     speedup: float | None = Field(description="baseline time / candidate time, median over pairs; above 1 is faster")
     ci95: tuple[float, float] | None
     pairs: int
+    margin: float | None = Field(default=None, description="half-width of what counts as equivalent, here")
     verdict: Verdict
     gate: Gate
     reason: str | None = None
 
 
-class SupervisionEffect(_Model):
+class SupervisionEffect(Part):
     """What learning from pseudo labels cost: a UNet trained on them (weak) against one on the reference labels (full).
 
     Both are scored against the reference labels of the same test cases.
@@ -217,7 +204,7 @@ class SupervisionEffect(_Model):
     reason: str | None = Field(default=None, description="why a value is null, or what limits it")
 
 
-class Picture(_Model):
+class Picture(Part):
     """One axial slice to look at. Paths are PNG files relative to the results file, all of one size."""
 
     stage: Stage
@@ -237,7 +224,7 @@ class Picture(_Model):
     dice_reason: str | None = Field(default=None, description="why no Dice is given")
 
 
-class TaskInfo(_Model):
+class TaskInfo(Part):
     """A task as it was used."""
 
     name: str
@@ -245,14 +232,14 @@ class TaskInfo(_Model):
     labels: dict[int, str]
     cases: list[str]
     slices: int = Field(description="slices that hold at least one label, over all cases used")
-    train_cases: list[str] = []
-    validation_cases: list[str] = []
-    test_cases: list[str] = []
+    train_cases: list[str] = Field(default=[])
+    validation_cases: list[str] = Field(default=[])
+    test_cases: list[str] = Field(default=[])
     intensity: str = Field(description="the intensity window, in words")
-    notes: list[str] = []
+    notes: list[str] = Field(default=[])
 
 
-class Validation(_Model):
+class Validation(Part):
     """Dice of an unfinished UNet on the validation cases, against the kind of labels that it is trained on."""
 
     epoch: int = Field(description="counted from 1")
@@ -260,7 +247,7 @@ class Validation(_Model):
     labels: dict[str, float | None] = Field(description="label → mean over cases")
 
 
-class Training(_Model):
+class Training(Part):
     """One UNet training; both backends run the very same weights afterwards."""
 
     task: str
@@ -272,31 +259,15 @@ class Training(_Model):
     epochs: int
     seconds: float
     loss: list[float] = Field(description="mean training loss of each epoch")
-    validation: list[Validation] = []
+    validation: list[Validation] = Field(default=[])
     best_epoch: int | None = Field(default=None, description="the epoch whose weights were taken, counted from 1")
     device: str = "cpu"
     amp: bool = Field(default=False, description="whether the forward pass ran in mixed precision")
     checkpoint_sha256: str
-    notes: list[str] = []
+    notes: list[str] = Field(default=[])
 
 
-class Environment(_Model):
-    """The machine and the libraries."""
-
-    machine: str
-    cpu: str
-    cores: int
-    memory_gib: float
-    gpu: str | None
-    os: str
-    python: str
-    libraries: dict[str, str]
-    threads: int
-    load_before: float | None = Field(description="one-minute load average before the run")
-    variables: dict[str, str] = Field(default={}, description="environment variables that steer the libraries")
-
-
-class Results(_Model):
+class Results(Part):
     """The whole of a run."""
 
     schema_version: int = SCHEMA_VERSION
@@ -308,12 +279,15 @@ class Results(_Model):
     environment: Environment
     spec: dict[str, object]
     tasks: list[TaskInfo]
-    trainings: list[Training] = []
+    trainings: list[Training] = Field(default=[])
     cells: list[Cell]
     comparisons: list[Comparison]
-    supervision: list[SupervisionEffect] = []
-    pictures: list[Picture] = []
-    notes: list[str] = []
+    supervision: list[SupervisionEffect] = Field(default=[])
+    pictures: list[Picture] = Field(default=[])
+    peak: dict[str, Peak] = Field(default={}, description="device → what it can do")
+    measuring: Seconds | None = Field(default=None, description="where the time of all measurements together went")
+    calibration: str | None = Field(default=None, description="what calibration of this machine was used, in words")
+    notes: list[str] = Field(default=[])
 
 
 def save_results(results: Results, run_dir: Path) -> Path:

@@ -22,10 +22,11 @@ from benchmark.files import sha256_text, write_text_atomically
 from benchmark.lanes import Sources
 from benchmark.measure.environment import environment
 from benchmark.measure.group import Work, measure_group
+from benchmark.measured import Environment
 from benchmark.plan import Group, PlannedTask, fingerprint, make_group, plan_lanes, plan_tasks, threads_of
 from benchmark.preflight import claim_run_dir, require_devices, require_models, require_threads, sole_user
 from benchmark.prompts import Prompter
-from benchmark.results import Environment, LaneKey, Results, Stage, TaskInfo, save_results
+from benchmark.results import LaneKey, Results, Stage, TaskInfo, save_results
 from benchmark.samples import task_samples
 from benchmark.segmentation import Segmentation
 from benchmark.spec import Spec
@@ -133,7 +134,6 @@ class Run:
         if settings is None:
             raise ValueError("the pseudo-label stage needs spec.sam")
         model = sam.model
-        sam_input = SamInput.of(model)
         prompter = Prompter.of(
             settings.prompts, planned.task.labels, settings.per, settings.min_pixels, self.spec.data.seed
         )
@@ -145,9 +145,7 @@ class Run:
         store = LabelStore(self.run_dir, group)
         work = Work(
             sources=sources,
-            pipeline=lambda runners: pseudolabel.PseudolabelPipeline(
-                runners[0], runners[1], sam_input, settings.prompts_per_call
-            ),
+            pipeline=pseudolabel.Pseudolabelling(SamInput.of(model), settings.prompts_per_call),
             units=lambda volume, chosen: pseudolabel.units(chosen, prompter.case(volume.case, volume.label)),
             labels=planned.task.labels,
             on_case=store.save,

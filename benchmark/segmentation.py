@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from benchmark.data.slices import Slice
 from benchmark.data.volume import Volume
@@ -13,13 +12,12 @@ from benchmark.lanes import Sources
 from benchmark.measure.group import Work
 from benchmark.plan import PlannedTask
 from benchmark.sections import UnetSpec
-from benchmark.stages.base import Pipeline, Unit
-from benchmark.stages.segment import SegmentPipeline, VolumePipeline, match_labels, units, volume_unit
+from benchmark.stages.base import Unit
+from benchmark.stages.segment import Segmenting, match_labels, units, volume_unit
 from benchmark.stages.unet_input import UNetInput, unet_input
-from benchmark.stages.windows import WindowedNetwork, describe
+from benchmark.stages.windows import describe
 from exporters.unet import LoadedUNet
 from exporters.unet_config import SlidingWindow
-from runners.base import Runner
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Segmentation:
     @property
     def whole_volumes(self) -> bool:
         """Whether it is shown volumes rather than slices."""
-        return self.unet.config.preprocessing.kind != "slices"
+        return self._recipe.whole_volumes
 
     @property
     def sliding_window(self) -> dict[str, object]:
@@ -84,12 +82,11 @@ class Segmentation:
 
     def work(self, sources: Sources) -> Work:
         """What a group measures."""
-        return Work(sources=sources, pipeline=self._pipeline, units=self._units, labels=self.labels)
+        return Work(sources=sources, pipeline=self._recipe, units=self._units, labels=self.labels)
 
-    def _pipeline(self, runners: Sequence[Runner]) -> Pipeline:
-        network = WindowedNetwork(runners[0], self.windows, self.batch)
-        make = partial(VolumePipeline, seen_as=self.seen_as) if self.whole_volumes else SegmentPipeline
-        return make(network, self.variant, self.channels)
+    @property
+    def _recipe(self) -> Segmenting:
+        return Segmenting(self.unet.config, self.windows, self.batch, self.variant, tuple(self.channels))
 
     def _units(self, volume: Volume, chosen: Sequence[Slice]) -> Iterator[Unit]:
         if self.whole_volumes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmark.results import Attested, Cell, Training
+from benchmark.measured import Attested
+from benchmark.results import Cell, Training
 from reports.speed import place, place_columns
 from reports.table import Column, Table, Tone, Value, absent, keys, known
 from reports.text import ABSENT, REFERENCE, backend_name, count, dice, duration, significant

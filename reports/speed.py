@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmark.results import Cell, Comparison, Latency
+from benchmark.measured import Latency
+from benchmark.results import Cell, Comparison
 from reports.table import Column, Table, Tone, Value, absent, keys, known
 from reports.text import (
     condition,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -64,6 +65,10 @@ class DeviceTensor(ABC):
 
 Value = Array | DeviceTensor
 Outputs = dict[str, DeviceTensor]
+Shapes = dict[str, tuple[int, ...]]
+OnCall = Callable[[Shapes, float], None]
+Options = Mapping[str, Any]
+NO_OPTIONS: Options = {}
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,13 @@ class ModuleSource:
 
 @dataclass(frozen=True)
 class Attestation:
-    """What really runs, as the backend itself tells it."""
+    """What really runs, as the backend itself tells it.
+
+    Attributes:
+        tf32: whether products may round to TF32; None on a device that cannot.
+        graph_capture: CUDA graphs: `on`, `off`, or `not applicable, because …`.
+        driver: of the device; None on a CPU.
+    """
 
     backend: str
     version: str
@@ -135,6 +146,9 @@ class Attestation:
     providers: tuple[str, ...]
     nodes_per_provider: Mapping[str, int] | None = None
     threads: int | None = None
+    tf32: bool | None = None
+    graph_capture: str | None = None
+    driver: str | None = None
     notes: tuple[str, ...] = field(default=())
 
 
@@ -147,22 +161,37 @@ class Runner(AbstractContextManager["Runner"], ABC):
         source: the module in the forms a backend may load.
         device: where it runs; an absent device is an error, never a fallback.
         threads: CPU threads inside an operator; None leaves the backend's default.
+        options: what else this backend knows, by name.
+
+    Attributes:
+        device_ms: spent in all calls so far with inputs and outputs on the device: the device-resident clock.
+        on_call: told the input shapes and the milliseconds of each call on that clock.
 
     Raises:
-        RunnerError: the backend does not run the module's precision.
+        RunnerError: the backend does not run the module's precision, or does not know an option.
     """
 
     backend: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    option_names: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, source: ModuleSource, device: Device, threads: int | None = None) -> None:
+    def __init__(
+        self, source: ModuleSource, device: Device, threads: int | None = None, options: Options = NO_OPTIONS
+    ) -> None:
         if source.precision not in self.precisions:
             raise RunnerError(
                 f"{source.name}: precision {source.precision} is not supported; use {', '.join(self.precisions)}"
             )
+        unknown = sorted(set(options) - self.option_names)
+        if unknown:
+            known = ", ".join(sorted(self.option_names)) or "none"
+            raise RunnerError(f"backend {self.backend}: does not know option {', '.join(unknown)}; it knows {known}")
         self.source = source
         self.device = device
         self.threads = threads
+        self.options = options
+        self.device_ms = 0.0
+        self.on_call: OnCall | None = None
 
     def __enter__(self) -> Runner:
         self._load()
@@ -176,6 +205,9 @@ class Runner(AbstractContextManager["Runner"], ABC):
     def run(self, inputs: Mapping[str, Value]) -> Outputs:
         """Runs the module once and waits for the device.
 
+        The inputs are on the device before the device-resident clock starts, and the outputs are still there when it
+        stops; every backend waits for its device at both ends.
+
         Args:
             inputs: one array per input of the signature. A `DeviceTensor` of the same backend is used where it is;
                 any other is copied through host memory.
@@ -184,7 +216,18 @@ class Runner(AbstractContextManager["Runner"], ABC):
             SignatureError: a name, shape or type differs from the signature.
         """
         self.source.signature.check(inputs)
-        return self._run(inputs)
+        placed = self._place(inputs)
+        started = time.perf_counter()
+        outputs = self._run(placed)
+        milliseconds = 1e3 * (time.perf_counter() - started)
+        self.device_ms += milliseconds
+        if self.on_call is not None:
+            self.on_call({name: tuple(value.shape) for name, value in inputs.items()}, milliseconds)
+        return outputs
+
+    @abstractmethod
+    def _place(self, inputs: Mapping[str, Value]) -> dict[str, DeviceTensor]:
+        """The inputs on the device, when their copies are done. One that is there already stays as it is."""
 
     @abstractmethod
     def _load(self) -> None: ...
@@ -193,7 +236,7 @@ class Runner(AbstractContextManager["Runner"], ABC):
     def _free(self) -> None: ...
 
     @abstractmethod
-    def _run(self, inputs: Mapping[str, Value]) -> Outputs: ...
+    def _run(self, inputs: Mapping[str, DeviceTensor]) -> Outputs: ...
 
     @abstractmethod
     def attest(self) -> Attestation:

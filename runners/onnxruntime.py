@@ -63,9 +63,15 @@ def effective_device(providers: list[str], requested: Device) -> str:
 
 @dataclass(frozen=True)
 class OrtTensor(DeviceTensor):
-    """An OrtValue where ONNX Runtime computed it."""
+    """An OrtValue where ONNX Runtime computed it.
+
+    Attributes:
+        value: the OrtValue.
+        borrowed: on the CPU, the array whose memory an OrtValue made of it borrows without keeping it alive.
+    """
 
     value: Any
+    borrowed: Array | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:  # noqa: D102
@@ -127,13 +133,15 @@ class OnnxRuntimeRunner(Runner):
     def _free(self) -> None:
         self._session = None
 
-    def _run(self, inputs: Mapping[str, Value]) -> Outputs:
+    def _place(self, inputs: Mapping[str, Value]) -> dict[str, DeviceTensor]:
+        self._loaded()
+        return {name: self._placed(value) for name, value in inputs.items()}
+
+    def _run(self, inputs: Mapping[str, DeviceTensor]) -> Outputs:
         session = self._loaded()
         binding = session.io_binding()
-        # On the CPU an OrtValue borrows its array's memory and the binding does not keep it alive: this name does.
-        values = {name: self._ort_value(value) for name, value in inputs.items()}
-        for name, value in values.items():
-            binding.bind_ortvalue_input(name, value)
+        for name, tensor in inputs.items():
+            binding.bind_ortvalue_input(name, _own(tensor).value)
         names = [spec.name for spec in self.source.signature.outputs]
         for name in names:
             binding.bind_output(name, self.device.kind, self.device.index)
@@ -146,11 +154,12 @@ class OnnxRuntimeRunner(Runner):
             raise RunnerError(f"{self.source.name}: enter the runner (`with runner:`) before running it")
         return self._session
 
-    def _ort_value(self, value: Value) -> Any:
+    def _placed(self, value: Value) -> OrtTensor:
         if isinstance(value, OrtTensor):
-            return value.value
+            return value
         array = np.ascontiguousarray(to_numpy(value))
-        return ort.OrtValue.ortvalue_from_numpy(array, self.device.kind, self.device.index)
+        # The copy to a GPU is done when this returns.
+        return OrtTensor(ort.OrtValue.ortvalue_from_numpy(array, self.device.kind, self.device.index), array)
 
     def attest(self) -> Attestation:
         """Asks the session for its providers and for the provider of every node, and the file for its precision."""
@@ -167,6 +176,11 @@ class OnnxRuntimeRunner(Runner):
             nodes_per_provider=dict(nodes),
             threads=session.get_session_options().intra_op_num_threads or None,
         )
+
+
+def _own(tensor: DeviceTensor) -> OrtTensor:
+    assert isinstance(tensor, OrtTensor)  # noqa: S101 - `_place` makes no other
+    return tensor
 
 
 def _first_line(error: Exception) -> str:

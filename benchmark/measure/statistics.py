@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.results import Latency, Verdict
+from benchmark.measured import Latency
+from benchmark.results import Verdict
 
 SAMPLES_NEEDED = {50: 1, 90: 64, 99: 662}
 """How many samples a percentile needs: MLPerf's bound for the tail (Reddi et al., arXiv 1911.02549, section III-D)."""

@@ -57,6 +57,8 @@ class Outcome:
         own_ms: variant → phase → milliseconds spent for it alone.
         effort: strategy → what a person did for its prompts; empty in `segment`.
         windows: that went through the network in `segment`.
+        shared_device_ms: of `shared_ms`, what the modules took with inputs and outputs on the device.
+        own_device_ms: variant → the same of `own_ms`.
     """
 
     labels: Mapping[str, Labels]
@@ -64,6 +66,12 @@ class Outcome:
     own_ms: Mapping[str, Mapping[str, float]]
     effort: Mapping[str, Effort] = field(default_factory=dict)
     windows: int = 0
+    shared_device_ms: float = 0.0
+    own_device_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def device_ms(self, variant: str) -> float:
+        """Device-resident milliseconds that a run of this variant alone would have taken."""
+        return self.shared_device_ms + self.own_device_ms.get(variant, 0.0)
 
     def phases(self, variant: str) -> dict[str, float]:
         """Milliseconds by phase that a run of this variant alone would have taken."""
@@ -82,18 +90,34 @@ class Pipeline(Protocol):
         ...
 
 
-class PhaseClock:
-    """Adds up host time by phase. Runners wait for their device, so the host's clock sees all of it."""
+class Clocked(Protocol):
+    """A runner with a device-resident clock, see `runners.base.Runner`."""
 
-    def __init__(self) -> None:
+    device_ms: float
+
+
+class PhaseClock:
+    """Adds up host time by phase. Runners wait for their device, so the host's clock sees all of it.
+
+    Args:
+        runners: whose device-resident time is added up beside it.
+    """
+
+    def __init__(self, *runners: Clocked) -> None:
         self.ms: dict[str, float] = {}
+        self.device_ms = 0.0
+        self._runners = runners
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         """Times the block into `phase`."""
-        started = time.perf_counter()
+        on_device, started = self._on_device(), time.perf_counter()
         yield
         self.ms[phase] = self.ms.get(phase, 0.0) + 1e3 * (time.perf_counter() - started)
+        self.device_ms += self._on_device() - on_device
+
+    def _on_device(self) -> float:
+        return sum(runner.device_ms for runner in self._runners)
 
 
 def require_finite(logits: NDArray[Any]) -> None:

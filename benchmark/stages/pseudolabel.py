@@ -78,6 +78,24 @@ def with_click(prompt: Prompt, click: Click) -> Prompt:
     )
 
 
+@dataclass(frozen=True)
+class Pseudolabelling:
+    """Makes a pipeline of loaded runners, encoder and decoder; it can be sent to another process.
+
+    Attributes:
+        sam: the variant's input.
+        prompts_per_call: see `PseudolabelPipeline`.
+    """
+
+    sam: SamInput
+    prompts_per_call: int | None = None
+
+    def __call__(self, runners: Sequence[Runner]) -> PseudolabelPipeline:
+        """The pipeline."""
+        encoder, decoder = runners
+        return PseudolabelPipeline(encoder, decoder, self.sam, self.prompts_per_call)
+
+
 class PseudolabelPipeline:
     """Encoder and decoder of one backend. One embedding a slice serves all strategies, labels and components.
 
@@ -108,19 +126,23 @@ class PseudolabelPipeline:
     def finish(self, prepared: Prepared) -> Outcome:
         """Encodes the slice once and decodes every strategy's prompts."""
         (piece,) = prepared.unit.slices
-        shared = prepared.clock
-        with shared("encode"):
+        ready, clock = prepared.clock.ms, PhaseClock(self.encoder)
+        with clock("encode"):
             embeddings = self.encoder.run({"image": prepared.image})["image_embeddings"]
         slice_ = _Embedded(embeddings, (piece.label.shape[0], piece.label.shape[1]))
         labels: dict[str, Labels] = {}
         own: dict[str, Mapping[str, float]] = {}
+        own_device: dict[str, float] = {}
         efforts: dict[str, Effort] = {}
         for strategy, asked in prepared.unit.prompts.items():
-            clock = PhaseClock()
-            overlay, efforts[strategy] = self._label(asked, slice_, prepared.unit.corrections.get(strategy, 0), clock)
+            mine = PhaseClock(self.decoder)
+            overlay, efforts[strategy] = self._label(asked, slice_, prepared.unit.corrections.get(strategy, 0), mine)
             labels[strategy] = overlay.labels[None]
-            own[strategy] = {**clock.ms, "preprocess": clock.ms.get("preprocess", 0.0) + shared.ms["preprocess"]}
-        return Outcome(labels, shared.ms, own, efforts)
+            own[strategy] = {**mine.ms, "preprocess": mine.ms.get("preprocess", 0.0) + ready["preprocess"]}
+            own_device[strategy] = mine.device_ms
+        return Outcome(
+            labels, {**ready, **clock.ms}, own, efforts, shared_device_ms=clock.device_ms, own_device_ms=own_device
+        )
 
     def _label(
         self, asked: Sequence[ObjectPrompt], slice_: _Embedded, corrections: int, clock: PhaseClock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby, islice
 
 import numpy as np
@@ -11,8 +12,10 @@ from benchmark.data.slices import Slice
 from benchmark.data.stored import with_stored
 from benchmark.data.volume import Volume
 from benchmark.stages.base import Labels, Outcome, PhaseClock, Unit, require_finite
-from benchmark.stages.unet_input import UNetInput, slices_as_batch, winners
+from benchmark.stages.unet_input import UNetInput, slices_as_batch, unet_input, winners
 from benchmark.stages.windows import WindowedNetwork
+from exporters.unet_config import SlidingWindow, UNetConfig
+from runners.base import Runner
 
 
 def units(chosen: Iterable[Slice], batch: int) -> Iterator[Unit]:
@@ -49,6 +52,37 @@ def volume_unit(volume: Volume, chosen: Sequence[Slice], stored: bool) -> Iterat
         yield Unit(tuple(chosen), {}, volume=with_stored(volume) if stored else volume)
 
 
+@dataclass(frozen=True)
+class Segmenting:
+    """Makes a pipeline of a loaded runner; it can be sent to another process.
+
+    Attributes:
+        config: the network's.
+        windows: how an image is covered.
+        batch: windows that go through the network at once.
+        variant: the kind of labels it was trained on, or its checkpoint's name.
+        channels: the label value of output channels 1, 2, …
+    """
+
+    config: UNetConfig
+    windows: SlidingWindow
+    batch: int
+    variant: str
+    channels: tuple[int, ...]
+
+    @property
+    def whole_volumes(self) -> bool:
+        """Whether it is shown volumes rather than slices."""
+        return self.config.preprocessing.kind != "slices"
+
+    def __call__(self, runners: Sequence[Runner]) -> SegmentPipeline | VolumePipeline:
+        """The pipeline."""
+        network = WindowedNetwork(runners[0], self.windows, self.batch)
+        if self.whole_volumes:
+            return VolumePipeline(network, self.variant, self.channels, unet_input(self.config))
+        return SegmentPipeline(network, self.variant, self.channels)
+
+
 class SegmentPipeline:
     """One backend's 2-D UNet on slices in their own grid.
 
@@ -65,7 +99,7 @@ class SegmentPipeline:
 
     def process(self, unit: Unit) -> Outcome:
         """See `Pipeline.process`."""
-        clock, before = PhaseClock(), self.network.seen
+        clock, before = PhaseClock(self.network.unet), self.network.seen
         with clock("preprocess"):
             images = slices_as_batch(np.stack([piece.image for piece in unit.slices]))
         with clock("infer"):
@@ -73,7 +107,7 @@ class SegmentPipeline:
         with clock("postprocess"):
             require_finite(logits.numpy())
             labels: Labels = self._values[winners(logits)]
-        return Outcome({self.variant: labels}, {}, {self.variant: clock.ms}, windows=self.network.seen - before)
+        return _outcome(self.variant, labels, clock, self.network.seen - before)
 
 
 class VolumePipeline:
@@ -96,7 +130,7 @@ class VolumePipeline:
         """See `Pipeline.process`."""
         if unit.volume is None:
             raise ValueError("a network on volumes needs units with a volume")
-        clock, before = PhaseClock(), self.network.seen
+        clock, before = PhaseClock(self.network.unet), self.network.seen
         with clock("preprocess"):
             prepared = self.seen_as.prepare(unit.volume)
         with clock("infer"):
@@ -105,4 +139,10 @@ class VolumePipeline:
             require_finite(logits.numpy())
             whole = self._values[self.seen_as.labels(prepared, logits)]
             labels: Labels = np.ascontiguousarray(whole[:, :, [piece.index for piece in unit.slices]].T)
-        return Outcome({self.variant: labels}, {}, {self.variant: clock.ms}, windows=self.network.seen - before)
+        return _outcome(self.variant, labels, clock, self.network.seen - before)
+
+
+def _outcome(variant: str, labels: Labels, clock: PhaseClock, windows: int) -> Outcome:
+    return Outcome(
+        {variant: labels}, {}, {variant: clock.ms}, windows=windows, own_device_ms={variant: clock.device_ms}
+    )

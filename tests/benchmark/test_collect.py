@@ -10,9 +10,10 @@ from benchmark.collect import allocator_notes, attestation_mismatch, collect_cel
 from benchmark.data.intensity import CTWindow
 from benchmark.data.msd import CaseFiles, Task
 from benchmark.measure.statistics import summarise
+from benchmark.measured import Attested
 from benchmark.plan import Group, PlannedTask
 from benchmark.records import CaseRecord, LaneRecord
-from benchmark.results import Attested, Cell, Comparison, Effort, LaneKey
+from benchmark.results import Cell, Comparison, Effort, LaneKey
 from benchmark.spec import Spec
 
 PAIRS = 10

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.measured import Attested
 from benchmark.records import CaseRecord, LaneRecord, RecordStore
-from benchmark.results import Attested, Picture
+from benchmark.results import Picture
 
 
 def record(**lanes: LaneRecord) -> CaseRecord:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.results import CaseDice, Cell, Environment, Results, SupervisionEffect, TaskInfo, Training
+from benchmark.measured import Environment
+from benchmark.results import CaseDice, Cell, Results, SupervisionEffect, TaskInfo, Training
 from benchmark.weak_vs_full import weak_against_full
 
 Dice = dict[str, dict[str, float | None]]  # case → label → Dice

@@ -7,20 +7,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmark.measured import Attested, Environment, Latency, Throughput
 from benchmark.metrics import EMPTY_CLASSES, MISSED
 from benchmark.results import (
-    Attested,
     CaseDice,
     CaseSurface,
     Cell,
     Comparison,
-    Environment,
-    Latency,
     Parity,
     Picture,
     Results,
     TaskInfo,
-    Throughput,
     Training,
     Validation,
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.results import CaseDice, Latency, Results
+from benchmark.measured import Latency
+from benchmark.results import CaseDice, Results
 from exporters.manifest import RANDOM_WEIGHTS
 from reports.summary import Summary, summarize
 from reports.table import Table, Value

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from benchmark.measured import Throughput
 from benchmark.metrics import MISSED
-from benchmark.results import CaseSurface, Results, Throughput
+from benchmark.results import CaseSurface, Results
 from reports.summary import Summary, summarize
 from reports.table import Value
 from tests.reports.report_factory import HOSTILE, SPLEEN, cell

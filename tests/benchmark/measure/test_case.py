@@ -11,10 +11,10 @@ from benchmark.lanes import Lane
 from benchmark.measure import case as measured
 from benchmark.measure.case import Predictions, measure_case
 from benchmark.measure.extent import Extent
+from benchmark.measured import Attested
 from benchmark.metrics import Scale
 from benchmark.prompts import Effort, ObjectPrompt, tight_box
 from benchmark.records import CaseRecord
-from benchmark.results import Attested
 from benchmark.results import Effort as Recorded
 from benchmark.sections import MeasureSpec
 from benchmark.stages.base import Outcome, Unit

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmark.measure.environment import available_cores, environment
-from benchmark.results import Environment
+from benchmark.measured import Environment
 
 
 @pytest.fixture(scope="module")

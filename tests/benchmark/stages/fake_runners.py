@@ -45,6 +45,8 @@ class Given(DeviceTensor):
 
 
 class FakeEncoder:
+    device_ms = 0.0
+
     def __init__(self) -> None:
         self.calls = 0
         self.embedding = Given(np.zeros((1, 256, 2, 2), np.float32))
@@ -80,6 +82,8 @@ class FakeDecoder:
             others say the opposite.
         bad: a number that one voxel of the last mask has instead.
     """
+
+    device_ms = 0.0
 
     backend = "fake"
     device = Device("cpu")

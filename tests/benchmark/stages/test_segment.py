@@ -33,6 +33,8 @@ class Tensor:
 class Thresholds:
     """A network whose answer at a voxel is known: background below 1/3, channel 1 up to 2/3, channel 2 above."""
 
+    device_ms = 0.0
+
     def __init__(self, bad: float | None = None) -> None:
         self.shapes: list[tuple[int, ...]] = []
         self.bad = bad
