@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from benchmark.measure.statistics import PAIRS_NEEDED, Speedup, paired_speedup, summarise
-from benchmark.measured import Attested, Throughput
+from benchmark.costs import ModuleCosts, module_cost
+from benchmark.measure.statistics import MARGIN, PAIRS_NEEDED, Speedup, paired_speedup, summarise
+from benchmark.measured import Attested, ModuleCost, Throughput
 from benchmark.metrics import EMPTY_CLASSES, EMPTY_REFERENCE, MISSED, mean
 from benchmark.plan import REFERENCE_LANE, Group
 from benchmark.prompts import find_strategy
@@ -19,19 +20,27 @@ from exporters.sam import SAM_MODELS
 KERNEL_SHARE = 0.15
 """Above this, the time that the kernel takes is told. Computing alone takes a percent or two."""
 
-NO_MEMORY = "the backends share one process in this version, so their memory cannot be told apart"
 
+def collect_cells(
+    group: Group, records: Sequence[CaseRecord], spec: Spec, margin: float = MARGIN, costs: ModuleCosts | None = None
+) -> tuple[list[Cell], list[Comparison]]:
+    """The cells of a group, one a variant and lane, and every lane's comparison with the reference lane.
 
-def collect_cells(group: Group, records: Sequence[CaseRecord], spec: Spec) -> tuple[list[Cell], list[Comparison]]:
-    """The cells of a group, one a variant and lane, and every lane's comparison with the reference lane."""
+    Args:
+        group: what was measured.
+        records: of its cases.
+        spec: the run's specification.
+        margin: half-width of what counts as equivalent on this machine.
+        costs: what a call of a module costs, for the share of peak; None where that is not known.
+    """
     cells: list[Cell] = []
     comparisons: list[Comparison] = []
     for variant in group.variants:
-        drafts = {key: _cell(group, records, variant, key, spec) for key in group.lanes}
+        drafts = {key: _cell(group, records, variant, key, spec, costs) for key in group.lanes}
         baseline = drafts.get(REFERENCE_LANE)
         for key, draft in drafts.items():
             if key != REFERENCE_LANE and baseline is not None:
-                drafts[key], comparison = _compare(records, variant, draft, baseline)
+                drafts[key], comparison = _compare(records, variant, draft, baseline, margin)
                 comparisons.append(comparison)
         cells += drafts.values()
     return cells, comparisons
@@ -45,7 +54,9 @@ def _lane_key(cell: Cell) -> LaneKey:
     return LaneKey(cell.backend, cell.precision)
 
 
-def _cell(group: Group, records: Sequence[CaseRecord], variant: str, key: LaneKey, spec: Spec) -> Cell:
+def _cell(
+    group: Group, records: Sequence[CaseRecord], variant: str, key: LaneKey, spec: Spec, costs: ModuleCosts | None
+) -> Cell:
     lanes = _lanes(records, key)
     cell = Cell(
         stage=group.stage,
@@ -56,7 +67,6 @@ def _cell(group: Group, records: Sequence[CaseRecord], variant: str, key: LaneKe
         device=group.device,
         precision=key.precision,
         status="ok",
-        memory_reason=NO_MEMORY,
         attestation=lanes[0].attestation if lanes else {},
     )
     failed = [f"case {record.case}: {lane.failed}" for record, lane in zip(records, lanes, strict=True) if lane.failed]
@@ -67,7 +77,13 @@ def _cell(group: Group, records: Sequence[CaseRecord], variant: str, key: LaneKe
         return cell.model_copy(update={"status": "invalid", "reason": mismatch})
     if not any(lane.unit_ms.get(variant) for lane in lanes):
         return cell.model_copy(update={"status": "skipped", "reason": "no slice holds any of the labels"})
-    return cell.model_copy(update=_measured(group, records, variant, key, spec))
+    return cell.model_copy(
+        update={
+            **_measured(group, records, variant, key, spec),
+            **process_facts(lanes),
+            "modules": _modules(lanes, costs),
+        }
+    )
 
 
 def attestation_mismatch(device: str, precision: str, lanes: Sequence[LaneRecord]) -> str | None:
@@ -91,7 +107,7 @@ def _measured(group: Group, records: Sequence[CaseRecord], variant: str, key: La
     lanes = _lanes(records, key)
     unit_ms = [ms for lane in lanes for ms in lane.unit_ms.get(variant, [])]
     volume_ms = [ms for lane in lanes for ms in lane.volume_ms.get(variant, [])]
-    timed_slices = sum(record.slices * record.repeats for record in records)
+    timed_slices = sum(lane.timed_slices for lane in lanes)
     phases: dict[str, float] = {}
     for lane in lanes:
         for phase, milliseconds in lane.phase_ms.get(variant, {}).items():
@@ -106,18 +122,39 @@ def _measured(group: Group, records: Sequence[CaseRecord], variant: str, key: La
         "latency_unit": _unit(group, spec),
         "window_latency_ms": summarise([ms for lane in lanes for ms in lane.window_ms.get(variant, [])]),
         "latency_ms": summarise(unit_ms),
+        "device_latency_ms": summarise([ms for lane in lanes for ms in lane.device_ms.get(variant, [])]),
         "volume_latency_ms": summarise(volume_ms),
         "phases_ms": phases,
-        "throughput": _throughput(group, spec, timed_slices, len(volume_ms), sum(unit_ms)),
+        "throughput": _throughput(group, spec, lanes),
+        "server": next((lane.server for lane in lanes if lane.server), None),
         "parity": _parity(group, records, variant, key),
-        "load_ms": lanes[0].load_ms,
-        "first_call_ms": lanes[0].first_call_ms,
         "first_shape_ms": _first_shapes(lanes),
         "sliding_window": group.sliding_window,
         "preprocessing": group.preprocessing,
-        "kernel_share": lanes[-1].kernel_share,
         "notes": _notes(group, spec, variant),
     }
+
+
+def process_facts(lanes: Sequence[LaneRecord]) -> dict[str, object]:
+    """What is known of a lane's process; a resumed run had several, and the first one's start counts."""
+    first, last = lanes[0], lanes[-1]
+    memory = max((lane.memory for lane in lanes if lane.memory), key=lambda one: one.peak_mib or 0.0, default=None)
+    return {
+        "load_ms": first.load_ms,
+        "first_call_ms": first.first_call_ms,
+        "warmup": next((lane.warmup for lane in lanes if lane.warmup), None),
+        "memory": memory,
+        "memory_mib": memory.peak_mib if memory else None,
+        "memory_reason": memory.reason if memory else "the worker did not tell",
+        "energy": last.energy,
+        "worker": last.worker,
+        "kernel_share": last.kernel_share,
+    }
+
+
+def _modules(lanes: Sequence[LaneRecord], costs: ModuleCosts | None) -> dict[str, ModuleCost]:
+    names = dict.fromkeys(name for lane in lanes for name in lane.modules)
+    return {name: module_cost(name, [c for lane in lanes for c in lane.modules.get(name, [])], costs) for name in names}
 
 
 def _dice_per_case(group: Group, records: Sequence[CaseRecord], variant: str, key: LaneKey) -> list[CaseDice]:
@@ -167,11 +204,18 @@ def _effort(lanes: Sequence[LaneRecord], variant: str) -> Effort | None:
     )
 
 
-def _throughput(group: Group, spec: Spec, slices: int, volumes: int, milliseconds: float) -> Throughput:
-    """Segmentation counts volumes where it saw whole ones, everything else slices."""
+def _throughput(group: Group, spec: Spec, lanes: Sequence[LaneRecord]) -> Throughput | None:
+    """Segmentation counts volumes where it saw whole ones, everything else slices; None without the scenario."""
+    passes = [lane.offline for lane in lanes if lane.offline is not None]
+    seconds = sum(one.seconds for one in passes)
+    if not seconds:
+        return None
     if group.stage == "segment" and (group.whole_volumes or spec.data.slices is None):
-        return Throughput(value=60e3 * volumes / milliseconds, unit="volumes/min")
-    return Throughput(value=1e3 * slices / milliseconds, unit="slices/s")
+        volumes = sum(one.volumes for one in passes)
+        if volumes:
+            return Throughput(value=60 * volumes / seconds, unit="volumes/min", units=volumes, seconds=seconds)
+    slices = sum(one.slices for one in passes)
+    return Throughput(value=slices / seconds, unit="slices/s", units=slices, seconds=seconds)
 
 
 def _first_shapes(lanes: Sequence[LaneRecord]) -> dict[str, float]:
@@ -223,11 +267,13 @@ def _parity(group: Group, records: Sequence[CaseRecord], variant: str, key: Lane
     )
 
 
-def _compare(records: Sequence[CaseRecord], variant: str, cell: Cell, baseline: Cell) -> tuple[Cell, Comparison]:
+def _compare(
+    records: Sequence[CaseRecord], variant: str, cell: Cell, baseline: Cell, margin: float
+) -> tuple[Cell, Comparison]:
     for side in (cell, baseline):
         if side.status != "ok":
             refused = Speedup(None, None, 0, "inconclusive", f"{_lane_key(side)} is {side.status}: {side.reason}")
-            return cell, _comparison(cell, refused, "fail")
+            return cell, _comparison(cell, refused, "fail", margin)
     mask_dice = cell.parity.mask_dice if cell.parity else None
     lost = gate_failure(cell.dice, baseline.dice, mask_dice, baseline.backend)
     if lost:
@@ -236,21 +282,23 @@ def _compare(records: Sequence[CaseRecord], variant: str, cell: Cell, baseline: 
                 "status": "invalid",
                 "reason": lost,
                 "latency_ms": None,
+                "device_latency_ms": None,
+                "modules": {},
+                "server": None,
+                "energy": None,
                 "window_latency_ms": None,
                 "volume_latency_ms": None,
                 "phases_ms": {},
                 "throughput": None,
             }
         )
-        return cell, _comparison(cell, Speedup(None, None, 0, "inconclusive", lost), "fail")
-    times = [
-        [ms for lane in _lanes(records, _lane_key(side)) for ms in lane.unit_ms.get(variant, [])]
-        for side in (baseline, cell)
-    ]
-    return cell, _comparison(cell, paired_speedup(times[0], times[1]), "pass")
+        return cell, _comparison(cell, Speedup(None, None, 0, "inconclusive", lost), "fail", margin)
+    pairs = [pair for lane in _lanes(records, _lane_key(cell)) for pair in lane.pairs.get(variant, [])]
+    speedup = paired_speedup([theirs for theirs, _ in pairs], [ours for _, ours in pairs], margin)
+    return cell, _comparison(cell, speedup, "pass", margin)
 
 
-def _comparison(cell: Cell, speedup: Speedup, gate: Gate) -> Comparison:
+def _comparison(cell: Cell, speedup: Speedup, gate: Gate, margin: float) -> Comparison:
     return Comparison(
         stage=cell.stage,
         task=cell.task,
@@ -263,6 +311,7 @@ def _comparison(cell: Cell, speedup: Speedup, gate: Gate) -> Comparison:
         speedup=speedup.ratio,
         ci95=speedup.ci95,
         pairs=speedup.pairs,
+        margin=margin,
         verdict=speedup.verdict,
         gate=gate,
         reason=speedup.reason,

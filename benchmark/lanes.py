@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmark.measured import Attested
 from benchmark.results import LaneKey
 from benchmark.stages.base import Outcome, Pipeline, Unit
 from exporters.exportable import Exportable
-from runners.base import Attestation, ModuleSource, Runner, Signature
+from runners.base import Attestation, ModuleSource, Options, Runner, Signature
 from runners.device import Device
 from runners.registry import make_runner
 
@@ -24,11 +25,16 @@ Sources = Mapping[str, Sequence[ModuleSource]]
 
 @dataclass(frozen=True)
 class LaneSettings:
-    """The lanes of a group, and what they have in common."""
+    """The lanes of a group, and what they have in common.
+
+    Attributes:
+        options: backend → what else it knows.
+    """
 
     lanes: tuple[LaneKey, ...]
     device: str
     threads: int
+    options: Mapping[str, Options] = field(default_factory=dict)
 
 
 @dataclass
@@ -40,6 +46,7 @@ class Lane:
     load_ms: float
     first_call_ms: float | None = None
     first_shape_ms: dict[str, float] = field(default_factory=dict)
+    runners: Mapping[str, Runner] = field(default_factory=dict)
     _user_s: float = 0.0
     _kernel_s: float = 0.0
 
@@ -72,13 +79,33 @@ def shape_name(unit: Unit) -> str:
     return "×".join(map(str, unit.shape))
 
 
+class ModuleMaker:
+    """Makes a module of its own for a runner, because moving a module to another device moves it for everybody.
+
+    Here it copies the module that is in memory. In another process it makes the module anew from its weights, or, where
+    it does not know how, takes the module with it.
+    """
+
+    def __init__(self, part: Exportable) -> None:
+        self._module = part.module
+        self._reload = part.reload
+
+    def __call__(self) -> Any:
+        """The module."""
+        if self._module is None and self._reload is not None:
+            return self._reload()
+        return copy.deepcopy(self._module)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_module": None if self._reload else self._module, "_reload": self._reload}
+
+
 def module_source(part: Exportable, folder: Path, precision: str = "fp32") -> ModuleSource:
     """A part and its verified ONNX file of this precision, in the form that runners load."""
     return ModuleSource(
         name=part.name,
         signature=Signature.of(part.inputs, part.outputs),
-        # A copy, because moving a module to another device moves it for everybody.
-        torch_module=lambda: copy.deepcopy(part.module),
+        torch_module=ModuleMaker(part),
         onnx_path=folder / f"{part.name}.onnx",
         precision=precision,
     )
@@ -112,12 +139,15 @@ def open_lanes(
         for key in settings.lanes:
             started = time.perf_counter()
             runners = [
-                stack.enter_context(make_runner(key.backend, source, device, settings.threads))
+                stack.enter_context(
+                    make_runner(key.backend, source, device, settings.threads, settings.options.get(key.backend))
+                )
                 for source in sources[key.precision]
             ]
             load_ms = 1e3 * (time.perf_counter() - started)
             attested = {r.source.name: _attested(r.attest(), r.source.precision) for r in runners}
-            lanes[str(key)] = Lane(pipeline(runners), attested, load_ms)
+            named = {runner.source.name: runner for runner in runners}
+            lanes[str(key)] = Lane(pipeline(runners), attested, load_ms, runners=named)
         yield lanes
 
 

@@ -65,7 +65,8 @@ class ModuleCost(Part):
     """One module of a stage: what a call takes on the device, and how near that is to what the machine can do."""
 
     calls: int
-    device_ms: Latency | None = Field(description="a call with inputs and outputs on the device")
+    p50_ms: float | None = Field(description="of a call with inputs and outputs on the device")
+    mean_ms: float | None
     gflops_per_call: float | None = Field(description="mean over the calls; a multiply-add counts as two")
     share_of_peak: float | None = Field(description="of the machine's measured matrix-multiply rate, 0 to 1")
     reason: str | None = Field(default=None, description="why one is null")
@@ -115,7 +116,6 @@ class WorkerFacts(Part):
 
     affinity: list[int] | None = Field(default=None, description="processors it may use; null where not known")
     variables: dict[str, str] = Field(default={}, description="environment variables that steer its libraries")
-    start_ms: float | None = Field(default=None, description="from its start to being ready to load a model")
 
 
 class Peak(Part):

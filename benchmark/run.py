@@ -21,7 +21,7 @@ from benchmark.data.volume import load_volume
 from benchmark.files import sha256_text, write_text_atomically
 from benchmark.lanes import Sources
 from benchmark.measure.environment import environment
-from benchmark.measure.group import Work, measure_group
+from benchmark.measure.group import Measuring, Work
 from benchmark.measured import Environment
 from benchmark.plan import Group, PlannedTask, fingerprint, make_group, plan_lanes, plan_tasks, threads_of
 from benchmark.preflight import claim_run_dir, require_devices, require_models, require_threads, sole_user
@@ -222,8 +222,9 @@ class Run:
 
     def _measure(self, group: Group, work: Work) -> None:
         advance = self.progress.start(group.title, len(group.cases))
-        records = measure_group(self.run_dir, group, work, self.spec, lambda cases: advance(cases, ""))
-        cells, comparisons = collect_cells(group, records, self.spec)
+        margin = self.spec.measure.margin
+        records = Measuring(self.run_dir, group, work, self.spec, margin, lambda cases: advance(cases, "")).records()
+        cells, comparisons = collect_cells(group, records, self.spec, margin)
         self._results.cells.extend(cells)
         self._results.comparisons.extend(comparisons)
         self._results.pictures.extend(picture for record in records for picture in record.pictures)

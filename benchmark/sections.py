@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
@@ -217,23 +217,71 @@ class UnetSpec(TrainSpec):
         return checkpoints
 
 
+Scenario = Literal["single-stream", "offline", "server"]
+
+
+class ServerSpec(Section):
+    """The server scenario: Poisson arrivals, and the highest rate at which a percentile keeps a bound."""
+
+    bound_ms: float = Field(gt=0, description="latency, from arrival to answer, queueing included")
+    percentile: Literal[50, 90, 99] = 99
+    budget_s: float = Field(default=120, gt=0, description="for the search of one backend's rate")
+
+
 class MeasureSpec(Section):
-    """How long and how often."""
+    """How long and how often, and what each worker process gets."""
 
     repeats: int = Field(default=1, ge=1, description="timed passes over each case, at least")
     samples: int = Field(default=64, ge=1, description="further passes until each backend has so many; 64 allow a p90")
-    budget_s: float = Field(default=60, ge=0, description="no further pass begins after so long, over all cases")
-    warmup: int = Field(default=2, ge=0, description="untimed units for each backend at each case's start")
+    budget_s: float = Field(
+        default=60, ge=0, allow_inf_nan=False, description="no further turn begins after so long, over all cases"
+    )
+    margin: float = Field(
+        default=0.02, gt=0, le=0.5, description="speedups within it are equivalent; the calibration may widen it"
+    )
+    block_ms: float = Field(
+        default=50, ge=0, le=10_000, description="a turn repeats a short unit until it lasts about so long"
+    )
+    warmup: int = Field(default=1, ge=0, description="untimed units at each further case's start; 0: no warm-up at all")
+    warmup_limit_s: float = Field(
+        default=10, ge=0, le=3600, description="a worker's first warm-up ends here if its times are not steady before"
+    )
     threads: int | None = Field(default=None, ge=1, description="per operator; by default the cores of this process")
+    affinity: tuple[int, ...] | None = Field(
+        default=None, min_length=1, description="processors that the workers stay on; by default all"
+    )
+    variables: dict[str, dict[str, str]] = Field(
+        default={}, description="backend → environment variables of its worker processes"
+    )
+    limit_s: float = Field(default=600, gt=0, le=86_400, description="a worker silent for so long is killed")
     pause_ms: float = Field(
         default=5.0,
         ge=0,
         le=10_000,
         description="between turns, so that one backend's spinning threads do not slow the other",
     )
+    scenarios: tuple[Scenario, ...] = Field(default=("single-stream", "offline"), min_length=1)
+    offline_s: float = Field(default=10, gt=0, le=3600, description="of each backend's offline pass, over all cases")
+    server: ServerSpec | None = Field(default=None, description="settings of the scenario `server`")
+
+    @field_validator("scenarios")
+    @classmethod
+    def _single_stream_is_always_there(cls, scenarios: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
+        if "single-stream" not in scenarios:
+            raise ValueError("single-stream is what verdicts come from; keep it")
+        return distinct(scenarios)
+
+    @model_validator(mode="after")
+    def _server_has_a_bound(self) -> MeasureSpec:
+        if ("server" in self.scenarios) != (self.server is not None):
+            raise ValueError("the scenario server and the section server {bound_ms: …} go together; give both or none")
+        return self
 
 
-def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+T = TypeVar("T", bound=str)
+
+
+def distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     """The values, if each stands once; raises ValueError."""
     if len(set(values)) != len(values):
         raise ValueError(f"{', '.join(values)}: each may stand once")

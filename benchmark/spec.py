@@ -30,6 +30,7 @@ class Spec(Section):
     backends: tuple[str, ...] = Field(default=("pytorch", "onnxruntime"), min_length=1)
     devices: tuple[str, ...] = Field(default=("cpu",), min_length=1)
     precisions: tuple[str, ...] = Field(default=("fp32",), min_length=1)
+    options: dict[str, dict[str, Any]] = Field(default={}, description="backend → what else it knows, by name")
     measure: MeasureSpec = MeasureSpec()
 
     @field_validator("backends")
@@ -55,6 +56,14 @@ class Spec(Section):
                 able = " or ".join(backend for backend in BACKENDS if precision in PRECISIONS[backend])
                 raise ValueError(f"{', '.join(backends)} cannot run {precision}; add {able} to backends")
         return precisions
+
+    @model_validator(mode="after")
+    def _settings_of_known_backends(self) -> Spec:
+        for field, given in (("options", self.options), ("measure.variables", self.measure.variables)):
+            for backend in given:
+                if backend not in self.backends:
+                    raise ValueError(f"{field} name {backend}, which is not among backends")
+        return self
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Spec:

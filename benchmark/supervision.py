@@ -14,7 +14,7 @@ from benchmark.data.msd import CaseFiles
 from benchmark.data.slices import Slice
 from benchmark.data.volume import Volume, save_labels
 from benchmark.files import sha256_text, write_text_atomically
-from benchmark.measure.case import Predictions
+from benchmark.measure.tally import Predictions
 from benchmark.plan import REFERENCE_LANE, Group, PlannedTask, fingerprint
 from benchmark.results import LaneKey, Training
 from benchmark.spec import REFERENCE_LABELS, Spec

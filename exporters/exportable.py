@@ -27,6 +27,7 @@ class Exportable:
         tolerance: the largest absolute difference from PyTorch that is accepted, per output.
         graph_module: makes the module that is traced, where another formulation gives a faster graph; it is held
             against `module` like any export.
+        reload: makes the module anew from its weights, in this process or in another; for one too large to be sent.
     """
 
     name: str
@@ -36,3 +37,4 @@ class Exportable:
     feeds: Callable[[], Sequence[Feed]]
     tolerance: Mapping[str, float]
     graph_module: Callable[[], Any] | None = None
+    reload: Callable[[], Any] | None = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -208,24 +208,40 @@ def load_sam(
         raise ExportError(f"model {name}: masks {masks!r} is not known; choose from {', '.join(MASK_TOKENS)}")
     if checkpoint is not None and random_seed is not None:
         raise ExportError(f"model {name}: a checkpoint and random weights exclude each other; give one of them")
-    network: Any
+    path: Path | None = None
     if random_seed is None:
         weights, path = find_weights(model, checkpoint)
+    else:
+        weights = Weights(source="random", seed=random_seed)
+    modules = _modules(name, path, random_seed, masks)
+    encoder, decoder = (
+        replace(part, reload=partial(_module_again, part.name, name, path, random_seed, masks))
+        for part in (_encoder(model, modules["encoder"]), _decoder(model, modules["decoder"], masks))
+    )
+    return LoadedSam(model=model, weights=weights, encoder=encoder, decoder=decoder, masks=masks)
+
+
+def _modules(name: str, path: Path | None, seed: int | None, masks: Masks) -> dict[str, Any]:
+    """Encoder and decoder, of a checkpoint or of random weights."""
+    model = SAM_MODELS[name]
+    network: Any
+    if path is not None:
         state = load_checkpoint(path)  # before the network is built: a wrong file is told at once
         network = model.build()
         load_state(network, state, path, model.unused)
     else:
-        weights = Weights(source="random", seed=random_seed)
-        network = networks.random_network(model.build, random_seed)
+        network = networks.random_network(model.build, seed or 0)
     network.eval().requires_grad_(False)
-    decoder = SamDecoder(network.prompt_encoder, network.mask_decoder, model.image_size, masks).eval()
-    return LoadedSam(
-        model=model,
-        weights=weights,
-        encoder=_encoder(model, SamEncoder(network.image_encoder).eval()),
-        decoder=_decoder(model, decoder, masks),
-        masks=masks,
-    )
+    decoder = SamDecoder(network.prompt_encoder, network.mask_decoder, model.image_size, masks)
+    return {"encoder": SamEncoder(network.image_encoder).eval(), "decoder": decoder.eval()}
+
+
+_modules_once = lru_cache(maxsize=1)(_modules)
+"""In a worker process both parts are asked for, and loading gives both."""
+
+
+def _module_again(part: str, name: str, path: Path | None, seed: int | None, masks: Masks) -> Any:
+    return _modules_once(name, path, seed, masks)[part]
 
 
 def find_model(name: str) -> SamModel:

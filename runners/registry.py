@@ -22,6 +22,10 @@ PRECISIONS: Mapping[str, tuple[str, ...]] = {
 """What each backend runs. `int8` quantises activations at run time, `int8-static` beforehand."""
 
 
+WANTS_MODULE = frozenset({"pytorch", "dummy"})
+"""Backends that run the PyTorch module itself rather than its ONNX file."""
+
+
 def make_runner(
     backend: str, source: ModuleSource, device: Device, threads: int | None = None, options: Options | None = None
 ) -> Runner:

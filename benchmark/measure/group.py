@@ -1,8 +1,10 @@
-"""A group of cells, case by case: what is recorded already is not measured again."""
+"""A group of cells, case by case: what is recorded already is not measured again, and what failed is."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,18 +12,24 @@ from pathlib import Path
 from benchmark.data.msd import CaseFiles
 from benchmark.data.slices import Slice
 from benchmark.data.volume import Volume, load_volume
-from benchmark.lanes import Lane, LaneSettings, Sources, open_lanes
-from benchmark.measure.case import Predictions, measure_case
-from benchmark.measure.extent import Extent
+from benchmark.lanes import LaneSettings, Sources
+from benchmark.measure.bench import Bench, open_bench
+from benchmark.measure.case import CaseWork, measure_case
+from benchmark.measure.schedule import Schedule
+from benchmark.measure.tally import Predictions
+from benchmark.measure.workers import WorkerError
+from benchmark.measured import Seconds
 from benchmark.metrics import Scale
 from benchmark.pictures import save_pictures
-from benchmark.plan import Group, chosen_slices, threads_of
+from benchmark.plan import REFERENCE_LANE, Group, chosen_slices, threads_of
 from benchmark.records import CaseRecord, RecordStore
+from benchmark.results import LaneKey, Picture
 from benchmark.spec import Spec
 from benchmark.stages.base import Pipeline, Unit
 from runners.base import Runner
 
 RECORDS = "records"
+LOGS = "logs"
 PICTURES_PER_CASE = 2
 CASES_WITH_PICTURES = 2
 
@@ -34,7 +42,7 @@ class Work:
 
     Attributes:
         sources: precision → the modules.
-        pipeline: makes the stage's pipeline of their runners.
+        pipeline: makes the stage's pipeline of their runners; it is sent to the workers.
         units: makes the units of a case and its chosen slices.
         labels: value → name of the labels that count.
         holds: whether what `on_case` wrote for a case is still there.
@@ -49,71 +57,179 @@ class Work:
     holds: Callable[[str], bool] = lambda case: True
 
 
-def measure_group(
-    run_dir: Path, group: Group, work: Work, spec: Spec, on_progress: Callable[[float], None]
-) -> list[CaseRecord]:
-    """The group's records, one a case, measuring the cases that have none.
+@dataclass(frozen=True)
+class Measuring:
+    """A group on its way.
 
-    Args:
+    Attributes:
         run_dir: the run's folder.
         group: what to measure.
         work: how.
         spec: the run's specification.
+        margin: half-width of what counts as equivalent on this machine.
         on_progress: told how many cases (and parts of one) are done since the last call.
-
-    Raises:
-        InputError: a case cannot be read.
-        RunnerError: a backend cannot be had.
     """
-    store = RecordStore(run_dir / RECORDS / group.folder)
-    records = {files.case: _recorded(run_dir, store, work, files.case) for files in group.cases}
-    missing = [files for files in group.cases if records[files.case] is None]
-    on_progress(len(group.cases) - len(missing))
-    if missing:
-        settings = LaneSettings(group.lanes, group.device, threads_of(spec))
-        with open_lanes(settings, work.sources, work.pipeline) as lanes:
-            for files in missing:
-                with_pictures = group.cases.index(files) < CASES_WITH_PICTURES
-                record = _measure(run_dir, group, work, spec, lanes, files, with_pictures, on_progress)
-                store.save(record)
-                records[files.case] = record
-    return [record for record in records.values() if record is not None]
+
+    run_dir: Path
+    group: Group
+    work: Work
+    spec: Spec
+    margin: float
+    on_progress: Callable[[float], None]
+
+    def records(self) -> list[CaseRecord]:
+        """The group's records, one a case, measuring what has none.
+
+        Raises:
+            InputError: a case cannot be read.
+            RunnerError: a backend cannot be had.
+        """
+        store = RecordStore(self.run_dir / RECORDS / self.group.folder)
+        records = {files.case: self._recorded(store, files.case) for files in self.group.cases}
+        todo = {case: lanes for case, record in records.items() if (lanes := self._missing(record))}
+        self.on_progress(len(self.group.cases) - len(todo))
+        if todo:
+            with self._bench(todo, records) as bench:
+                for number, files in enumerate(self.group.cases):
+                    if files.case in todo:
+                        record = self._measure(bench, number, files, todo[files.case], records[files.case])
+                        store.save(record)
+                        records[files.case] = record
+        return [record for record in records.values() if record is not None]
+
+    def _recorded(self, store: RecordStore, case: str) -> CaseRecord | None:
+        """The case's record, if the files that it implies are still there."""
+        record = store.load(case)
+        if record is None or not self.work.holds(case):
+            return None
+        pictures = [name for p in record.pictures for name in (p.image, p.reference, *p.predictions.values())]
+        return record if all((self.run_dir / name).is_file() for name in pictures) else None
+
+    def _missing(self, record: CaseRecord | None) -> list[LaneKey]:
+        """The lanes to measure on a case: all, or those that failed and the reference that they are paired with."""
+        lanes = list(self.group.lanes)
+        if record is None:
+            return lanes
+        failed = set(record.failed)
+        if str(REFERENCE_LANE) in failed:
+            return lanes
+        return [key for key in lanes if str(key) in failed or (failed and key == REFERENCE_LANE)]
+
+    @contextmanager
+    def _bench(
+        self, todo: Mapping[str, Sequence[LaneKey]], records: Mapping[str, CaseRecord | None]
+    ) -> Iterator[Bench]:
+        wanted = [key for key in self.group.lanes if any(key in lanes for lanes in todo.values())]
+        settings = LaneSettings((), self.group.device, threads_of(self.spec), self.spec.options)
+        measure = self.spec.measure
+        logs = self.run_dir / LOGS / self.group.folder
+        with open_bench(wanted, settings, self.work.sources, self.work.pipeline, measure, logs) as lanes:
+            names = [str(key) for key in wanted]
+            bench = Bench(
+                lanes=lanes,
+                schedule=Schedule(names, seed=self.spec.data.seed),
+                reference=str(REFERENCE_LANE) if REFERENCE_LANE in wanted else None,
+                measure=measure,
+                margin=self.margin,
+                cases=len(self.group.cases),
+                seed=self.spec.data.seed,
+            )
+            for record in records.values():
+                if record is not None:
+                    _take_up(bench, record)
+            _load(bench)
+            yield bench
+
+    def _measure(
+        self, bench: Bench, number: int, files: CaseFiles, lanes: Sequence[LaneKey], before: CaseRecord | None
+    ) -> CaseRecord:
+        started = time.perf_counter()
+        volume = load_volume(self.group.planned.task, files)
+        chosen = chosen_slices(volume, self.spec)
+        done = 0.0
+
+        def advance(share: float) -> None:
+            nonlocal done
+            done += share
+            self.on_progress(share)
+
+        x, y, z = volume.spacing
+        task = self.group.planned.task
+        work = CaseWork(
+            case=files.case,
+            number=number,
+            chosen=chosen,
+            units=partial(self.work.units, volume, chosen),
+            variants=self.group.variants,
+            labels=self.work.labels,
+            scale=None if self.group.no_surfaces(self.spec) else Scale((z, y, x), task.nsd_tolerance_mm),
+            on_progress=advance,
+        )
+        data_s = time.perf_counter() - started
+        record, predictions = measure_case(bench, [str(key) for key in lanes], work)
+        # Slices without a prompt took no turn.
+        self.on_progress(1.0 - done)
+        scoring = time.perf_counter()
+        if self.work.on_case is not None and (before is None or not self.work.holds(files.case)):
+            self.work.on_case(volume, chosen, predictions)
+        if number < CASES_WITH_PICTURES:
+            pictures = save_pictures(self.run_dir, self.group, chosen, predictions, PICTURES_PER_CASE)
+            record = record.model_copy(update={"pictures": pictures})
+        took = record.seconds
+        took = took.model_copy(update={"data": data_s, "scoring": took.scoring + time.perf_counter() - scoring})
+        return merged(before, record.model_copy(update={"seconds": took}))
 
 
-def _recorded(run_dir: Path, store: RecordStore, work: Work, case: str) -> CaseRecord | None:
-    """The case's record, if the files that it implies are still there."""
-    record = store.load(case)
-    if record is None or not work.holds(case):
-        return None
-    pictures = [name for p in record.pictures for name in (p.image, p.reference, *p.predictions.values())]
-    return record if all((run_dir / name).is_file() for name in pictures) else None
+def _load(bench: Bench) -> None:
+    """Loads lane after lane, so that none slows another's loading. One that cannot be loaded has failed."""
+    for name, lane in bench.lanes.items():
+        try:
+            lane.load()
+        except WorkerError as error:
+            bench.failed[name] = f"loading: {error}"
 
 
-def _measure(
-    run_dir: Path, group: Group, work: Work, spec: Spec, lanes: Mapping[str, Lane], files: CaseFiles,
-    with_pictures: bool, on_progress: Callable[[float], None],
-) -> CaseRecord:  # fmt: skip
-    volume = load_volume(group.planned.task, files)
-    chosen = chosen_slices(volume, spec)
-    done = 0.0
+def _take_up(bench: Bench, record: CaseRecord) -> None:
+    """What an earlier part of the run measured counts towards verdicts, samples and the budget."""
+    bench.spent_s += record.seconds.wall
+    for name in bench.lanes:
+        lane = record.lanes.get(name)
+        if lane is not None and lane.failed is None:
+            bench.note_pairs(name, lane.pairs)
+            count = max((len(samples) for samples in lane.unit_ms.values()), default=0)
+            bench.samples[name] = bench.samples.get(name, 0) + count
 
-    def advance(share: float) -> None:
-        nonlocal done
-        done += share
-        on_progress(share)
 
-    extent = Extent.of_case(spec.measure, len(group.cases))
-    x, y, z = volume.spacing
-    scale = None if group.no_surfaces(spec) else Scale((z, y, x), group.planned.task.nsd_tolerance_mm)
-    units = partial(work.units, volume, chosen)
-    record, predictions = measure_case(
-        files.case, lanes, chosen, units, group.variants, work.labels, extent, advance, scale
+def merged(before: CaseRecord | None, now: CaseRecord) -> CaseRecord:
+    """A case's record after some of its lanes were measured again: they are replaced, the others stay."""
+    if before is None:
+        return now
+    again = {key for key in now.lanes if key in before.failed or key not in before.lanes}
+    lanes = {key: now.lanes[key] if key in again else lane for key, lane in before.lanes.items()}
+    return now.model_copy(
+        update={
+            "lanes": lanes,
+            "passes": max(before.passes, now.passes),
+            "seconds": total([before.seconds, now.seconds]),
+            "pictures": _merged_pictures(before.pictures, now.pictures),
+        }
     )
-    # Slices without a prompt took no turn.
-    on_progress(1.0 - done)
-    if work.on_case is not None:
-        work.on_case(volume, chosen, predictions)
-    if with_pictures:
-        pictures = save_pictures(run_dir, group, chosen, predictions, PICTURES_PER_CASE)
-        record = record.model_copy(update={"pictures": pictures})
-    return record
+
+
+def _merged_pictures(before: Sequence[Picture], now: Sequence[Picture]) -> list[Picture]:
+    """Where fewer lanes disagree, other slices may be worth a look: those of the fuller set stay and gain what fits."""
+    fresh = {(picture.prompt, picture.slice): picture for picture in now}
+    kept = []
+    for picture in before:
+        other = fresh.get((picture.prompt, picture.slice))
+        more = (
+            {"predictions": picture.predictions | other.predictions, "dice": picture.dice | other.dice} if other else {}
+        )
+        kept.append(picture.model_copy(update=more))
+    return kept or list(now)
+
+
+def total(parts: Sequence[Seconds]) -> Seconds:
+    """The sum of each."""
+    names = Seconds.model_fields
+    return Seconds(**{name: sum(getattr(part, name) for part in parts) for name in names})
