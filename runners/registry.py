@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 BACKENDS: Mapping[str, str] = {
     "pytorch": "runners.pytorch:PyTorchRunner",
     "onnxruntime": "runners.onnxruntime:OnnxRuntimeRunner",
+    "dummy": "runners.dummy:DummyRunner",
 }
 
 PRECISIONS: Mapping[str, tuple[str, ...]] = {
     "pytorch": ("fp32",),
     "onnxruntime": ("fp32", "fp16", "int8", "int8-static"),
+    "dummy": ("fp32",),
 }
 """What each backend runs. `int8` quantises activations at run time, `int8-static` beforehand."""
 
@@ -31,10 +33,18 @@ def make_runner(
 ) -> Runner:
     """The named backend's runner for the module, not yet loaded.
 
+    Every backend knows the option `extra`: a share, of a call's own time, by which every call is made longer on purpose
+    (see `runners.slowed`). The others are the backend's own.
+
     Raises:
         KeyError: no backend of that name.
         RunnerError: the backend does not run the module's precision, or does not know an option.
     """
+    from runners.slowed import EXTRA, slowed
+
     module, _, name = BACKENDS[backend].partition(":")
-    runner: Runner = getattr(import_module(module), name)(source, device, threads, options or {})
-    return runner
+    kind: type[Runner] = getattr(import_module(module), name)
+    own = dict(options or {})
+    if EXTRA in own:
+        kind = slowed(kind, own.pop(EXTRA))
+    return kind(source, device, threads, own)
