@@ -12,6 +12,7 @@ import typer
 
 from benchmark import __version__
 from benchmark.cli_artifacts import export_app
+from benchmark.cli_calibrate import calibrate
 from benchmark.cli_fetch import fetch_app
 from benchmark.cli_label import label
 from benchmark.cli_train import train
@@ -35,6 +36,7 @@ app.add_typer(export_app, name="export")
 app.add_typer(fetch_app, name="fetch")
 app.command()(label)
 app.command()(train)
+app.command()(calibrate)
 
 
 class Format(str, Enum):
@@ -98,14 +100,21 @@ def run(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field: measure.repeats=3.")
     ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for each comparison's turns, as 120s or 2m: measure.budget_s.")
+    ] = None,
 ) -> None:
     """Run a benchmark and write its results and reports."""
+    from benchmark.cli_options import seconds_option
     from benchmark.spec import load_spec
 
-    loaded = load_spec(spec, set_ or [])
+    overrides = list(set_ or [])
+    if budget is not None:
+        overrides.append(f"measure.budget_s={seconds_option(budget, '--budget'):g}")
+    loaded = load_spec(spec, overrides)
     folder = out or Path("runs") / loaded.name
     words = ["sambench", "run", str(spec), "--out", str(folder)]
-    for override in set_ or []:
+    for override in overrides:
         words += ["--set", override]
     with progress_bars() as progress:
         results = _execute(loaded, folder, shlex.join(words), progress)

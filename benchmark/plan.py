@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark import __version__
+from benchmark.data.digests import content_digests
 from benchmark.data.msd import CaseFiles, Task, TaskOverride, open_task
 from benchmark.data.slices import Slice, slices
 from benchmark.data.volume import Volume
@@ -172,16 +173,13 @@ def make_group(
 
 
 def fingerprint(task: Task, cases: tuple[CaseFiles, ...]) -> dict[str, Any]:
-    """What tells a changed task from the one that was measured: its settings, and each file's size and time."""
+    """What tells a changed task from the one that was measured: its settings, and what its files hold."""
+    files = [path for case in cases for path in (case.image, case.label)]
     return {
         "labels": task.labels,
         "channel": task.channel,
         "intensity": str(task.intensity),
-        "files": [
-            (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-            for files in cases
-            for path in (files.image, files.label)
-        ],
+        "files": list(zip((path.name for path in files), content_digests(files), strict=True)),
     }
 
 

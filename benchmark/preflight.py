@@ -18,7 +18,9 @@ from benchmark.spec import Spec
 from exporters.fetch import cached
 from exporters.sam import SAM_MODELS, SamModel
 from exporters.unet import load_unet
+from runners.base import ModuleSource, RunnerError, Signature
 from runners.device import Device, cuda_absence
+from runners.registry import make_runner
 
 SPEC_FILE = "spec.yaml"
 LOCK_FILE = ".running"
@@ -88,6 +90,38 @@ def require_weights(model: SamModel, field: str, otherwise: str) -> None:
         raise InputError(
             f"{field}: the weights of {model.name} are not here; run `sambench fetch sam {model.name}`, {otherwise}"
         )
+
+
+def require_options(spec: Spec) -> None:
+    """Refuses an option that a backend does not know, before anything is loaded or exported.
+
+    Raises:
+        InputError: which, and what is known.
+    """
+    nothing = ModuleSource(name="module", signature=Signature((), ()))
+    for backend, options in spec.options.items():
+        try:
+            make_runner(backend, nothing, Device("cpu"), None, options)
+        except RunnerError as error:
+            raise InputError(f"options.{backend}: {error}") from None
+
+
+def require_affinity(spec: Spec) -> None:
+    """Refuses processors that are not there.
+
+    Raises:
+        InputError: which, or that this system does not let processes be placed.
+    """
+    if spec.measure.affinity is None:
+        return
+    if not hasattr(os, "sched_getaffinity"):
+        raise InputError("measure.affinity: this system does not let a process choose its processors; leave it out")
+    here = sorted(os.sched_getaffinity(0))
+    for processor in spec.measure.affinity:
+        if processor not in here:
+            raise InputError(
+                f"measure.affinity: processor {processor} is not among this process's ({here}); take those"
+            )
 
 
 def require_threads(threads: int, field: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ STATIC_PREFIX = "QLinear"
 """ONNX's and ONNX Runtime's own operators on quantised values: QLinearMatMul, QLinearAdd, QLinearSoftmax, …"""
 
 
+@lru_cache(maxsize=16)
 def file_precision(path: Path) -> str:
     """`int8`, `int8-static`, `fp16` or `fp32`, by what the file holds. Its external data is not read.
 

@@ -28,6 +28,17 @@ WANTS_MODULE = frozenset({"pytorch", "dummy"})
 """Backends that run the PyTorch module itself rather than its ONNX file."""
 
 
+def import_backend(backend: str) -> type[Runner]:
+    """The runner's class, its packages imported.
+
+    Raises:
+        KeyError: no backend of that name.
+    """
+    module, _, name = BACKENDS[backend].partition(":")
+    kind: type[Runner] = getattr(import_module(module), name)
+    return kind
+
+
 def make_runner(
     backend: str, source: ModuleSource, device: Device, threads: int | None = None, options: Options | None = None
 ) -> Runner:
@@ -42,8 +53,7 @@ def make_runner(
     """
     from runners.slowed import EXTRA, slowed
 
-    module, _, name = BACKENDS[backend].partition(":")
-    kind: type[Runner] = getattr(import_module(module), name)
+    kind = import_backend(backend)
     own = dict(options or {})
     if EXTRA in own:
         kind = slowed(kind, own.pop(EXTRA))

@@ -29,6 +29,14 @@ def _threads_as_before() -> Iterator[None]:
         sys.modules["torch"].set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests neither read nor write what the user has downloaded, exported or calibrated."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAMBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def litemedsam() -> Any:
     """LiteMedSAM with its own weights."""

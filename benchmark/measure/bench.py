@@ -9,18 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.lanes import LaneSettings, Sources
-from benchmark.measure.lane_server import LaneRecipe, Loaded, TurnReply, UnitKey, Warmed
+from benchmark.measure.lane_server import LaneRecipe, Loaded, Look, TurnReply, UnitKey, Warmed
 from benchmark.measure.schedule import Schedule
-from benchmark.measure.statistics import narrow_enough, paired_speedup
-from benchmark.measured import Memory, WorkerFacts
+from benchmark.measure.watch import Watch
 from benchmark.measure.workers import Worker, WorkerSettings, stopping
 from benchmark.results import LaneKey
 from benchmark.sections import MeasureSpec
 from benchmark.stages.base import Unit
 from runners.registry import WANTS_MODULE
-
-LOOK_AGAIN = 1.15
-"""Verdicts are looked at again when there are so many times as many pairs: each look costs a bootstrap."""
 
 WARM_UPS = 30
 """Passes of a warm-up at most; a time that is not steady by then drifts for other reasons."""
@@ -41,8 +37,7 @@ class LaneWorker:
         self.loaded: Loaded | None = None
         self.warmed: Warmed | None = None
         self.unit_ms: float | None = None
-        self.facts: WorkerFacts | None = None
-        self.memory: Memory | None = None
+        self.looked: Look | None = None
         self._limit_s = limit_s
         self._holds: UnitKey | None = None
 
@@ -71,9 +66,8 @@ class LaneWorker:
         return reply
 
     def look(self) -> None:
-        """Asks what the process looks like and how much memory it took so far."""
-        self.facts = self.ask("facts")
-        self.memory = self.ask("memory")
+        """Asks what the process has come to so far."""
+        self.looked = self.ask("look")
 
     def ask(self, method: str, *arguments: Any, extra_s: float = 0.0) -> Any:
         """Calls a method of the lane's server.
@@ -100,7 +94,7 @@ class Bench:
         margin: half-width of what counts as equivalent.
         cases: of the group.
         seed: of what is drawn.
-        pairs: lane → variant → pairs of milliseconds so far, those of recorded cases included.
+        watches: lane → variant → its pairs so far, those of recorded cases included.
         samples: lane → timed passes so far.
         spent_s: on measuring so far.
         failed: lane → why it takes no further turn.
@@ -113,11 +107,10 @@ class Bench:
     margin: float
     cases: int
     seed: int = 0
-    pairs: dict[str, dict[str, list[tuple[float, float]]]] = field(default_factory=dict)
+    watches: dict[str, dict[str, Watch]] = field(default_factory=dict)
     samples: dict[str, int] = field(default_factory=dict)
     spent_s: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)
-    _looked: dict[tuple[str, str], tuple[int, bool]] = field(default_factory=dict)
 
     def alive(self, among: Sequence[str]) -> list[str]:
         """Those that have not failed."""
@@ -129,9 +122,9 @@ class Bench:
 
     def note_pairs(self, lane: str, pairs: Mapping[str, Sequence[tuple[float, float]]]) -> None:
         """Adds pairs, variant by variant."""
-        mine = self.pairs.setdefault(lane, {})
+        mine = self.watches.setdefault(lane, {})
         for variant, some in pairs.items():
-            mine.setdefault(variant, []).extend(some)
+            mine.setdefault(variant, Watch(self.margin)).add(some)
 
     def open(self, among: Sequence[str], case: int) -> list[str]:
         """The lanes that need more turns: with too few samples, or an interval that is still wide.
@@ -147,16 +140,7 @@ class Bench:
     def _wide(self, lane: str) -> bool:
         if self.reference is None or lane == self.reference or self.reference in self.failed:
             return False
-        return any(self._is_wide(lane, variant) for variant in self.pairs.get(lane, {}))
-
-    def _is_wide(self, lane: str, variant: str) -> bool:
-        pairs = self.pairs[lane][variant]
-        count, wide = self._looked.get((lane, variant), (0, True))
-        if len(pairs) >= LOOK_AGAIN * count:
-            speedup = paired_speedup([one for one, _ in pairs], [other for _, other in pairs], self.margin)
-            wide = not narrow_enough(speedup, self.margin)
-            self._looked[lane, variant] = (len(pairs), wide)
-        return wide
+        return any(watch.wide() for watch in self.watches.get(lane, {}).values())
 
 
 @contextmanager

@@ -277,9 +277,9 @@ def _start(lane: LaneWorker) -> dict[str, object]:
     facts: dict[str, object] = {
         "attestation": lane.loaded.attestation,
         "load_ms": lane.loaded.load_ms,
-        "worker": lane.facts,
-        "memory": lane.memory,
     }
+    if lane.looked is not None:
+        facts |= {"worker": lane.looked.facts, "memory": lane.looked.memory, "energy": lane.looked.energy}
     if lane.warmed is not None:
         facts["warmup"] = warm_up_record(lane)
     return facts

@@ -12,15 +12,21 @@ from typing import Any
 import numpy as np
 
 from benchmark.lanes import Lane, LaneSettings, open_lanes
+from benchmark.measure.energy import EnergyMeter, EnergyTally
 from benchmark.measure.environment import steering_variables
+from benchmark.measure.memory import MemoryWatch, reset_peak
 from benchmark.measure.rate import find_rate
 from benchmark.measure.scenarios import offline
 from benchmark.measure.server import Bound, serve
-from benchmark.measured import Attested, Server, ServerTrial, WorkerFacts
+from benchmark.measure.steady import is_steady
+from benchmark.measured import Attested, Energy, Memory, Server, ServerTrial, WorkerFacts
 from benchmark.records import OfflineRecord
+from benchmark.results import LaneKey
 from benchmark.sections import ServerSpec
 from benchmark.stages.base import Outcome, Pipeline, Unit
 from runners.base import ModuleSource, Runner, Shapes
+from runners.onnx_precision import file_precision
+from runners.registry import import_backend
 
 UnitKey = tuple[str, int]
 """A case and the number of a unit in it."""
@@ -103,6 +109,15 @@ class TurnReply:
     kernel_share: float | None = None
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a worker's process has come to so far."""
+
+    facts: WorkerFacts
+    memory: Memory
+    energy: Energy
+
+
 class LaneServer:
     """Opens a lane, and runs units on it when told to. It keeps the last unit, so that it is sent once."""
 
@@ -112,6 +127,8 @@ class LaneServer:
         self._lane: Lane | None = None
         self._held: tuple[UnitKey, Unit] | None = None
         self._calls: list[ModuleCall] = []
+        self._watch = MemoryWatch(recipe.settings.device)
+        self._energy = EnergyTally(EnergyMeter(recipe.settings.device))
 
     def load(self) -> Loaded:
         """Loads the lane's runners.
@@ -122,19 +139,28 @@ class LaneServer:
         settings = self._recipe.settings
         (key,) = settings.lanes
         sources = {key.precision: self._recipe.sources}
+        self._before_loading(key)
         lane = self._stack.enter_context(open_lanes(settings, sources, self._recipe.pipeline))[str(key)]
         for name, runner in lane.runners.items():
             runner.on_call = self._noting(name)
         self._lane = lane
+        self._watch.loaded()
         return Loaded(dict(lane.attestation), lane.load_ms)
+
+    def _before_loading(self, key: LaneKey) -> None:
+        """What would pass for a model's memory: libraries, and what reading a file's precision leaves behind."""
+        import_backend(key.backend)
+        for source in self._recipe.sources:
+            if source.onnx_path is not None and key.backend == "onnxruntime":
+                file_precision(source.onnx_path)  # it is kept, and the runner asks for it again
+        self._watch.before()
+        reset_peak()
 
     def _noting(self, module: str) -> Callable[[Shapes, float], None]:
         return lambda shapes, milliseconds: self._calls.append(ModuleCall(module, shapes, milliseconds))
 
     def warm_up(self, key: UnitKey, unit: Unit, most: int, limit_s: float) -> Warmed:
         """Runs a unit until its times are steady, or so often, or so long."""
-        from benchmark.measure.steady import is_steady
-
         self._held = (key, unit)
         started = time.perf_counter()
         samples: list[float] = []
@@ -168,7 +194,8 @@ class LaneServer:
         for _ in range(max(untimed, 0 if lane.knows(unit) else 1)):
             lane.process(unit)
         self._calls = []
-        outcomes = [lane.process(unit) for _ in range(calls)]
+        with self._energy.of(calls):
+            outcomes = [lane.process(unit) for _ in range(calls)]
         seconds = time.perf_counter() - started
         light = [outcomes[0] if with_labels else _without_labels(outcomes[0]), *map(_without_labels, outcomes[1:])]
         return TurnReply(light, seconds, self._calls, dict(lane.first_shape_ms), lane.first_call_ms, lane.kernel_share)
@@ -209,10 +236,11 @@ class LaneServer:
         self._calls = []
         return found
 
-    def facts(self) -> WorkerFacts:
-        """The process, as it sees itself."""
+    def look(self) -> Look:
+        """The process, as it sees itself so far."""
         affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-        return WorkerFacts(affinity=affinity, variables=steering_variables())
+        facts = WorkerFacts(affinity=affinity, variables=steering_variables())
+        return Look(facts, self._watch.memory(), self._energy.per_unit())
 
     def close(self) -> None:
         """Frees the runners."""
