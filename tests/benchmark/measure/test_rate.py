@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,8 +55,8 @@ def oracle(limit: float, asked: list[float] | None = None) -> Callable[[float], 
 def test_the_theory_is_right() -> None:
     """Its mean wait must be that of Pollaczek and Khinchine: ρ·s / 2(1 − ρ)."""
     service, rate = 0.5, 1.2
-    at = np.linspace(0, 15, 30_001)
-    mean = np.trapezoid([1 - waits_at_most(float(seconds), rate, service) for seconds in at], at)
+    step = 0.0005
+    mean = step * sum(1 - waits_at_most((place + 0.5) * step, rate, service) for place in range(30_000))
     assert mean == pytest.approx(0.6 * service / (2 * 0.4), rel=1e-3)
 
 
