@@ -16,6 +16,9 @@ BACKENDS: Mapping[str, str] = {
     "dummy": "runners.dummy:DummyRunner",
 }
 
+REAL_BACKENDS: tuple[str, ...] = tuple(name for name in BACKENDS if name != "dummy")
+"""Those that run models; the dummy's answers are worth nothing to somebody who wants masks."""
+
 PRECISIONS: Mapping[str, tuple[str, ...]] = {
     "pytorch": ("fp32",),
     "onnxruntime": ("fp32", "fp16", "int8", "int8-static"),

@@ -113,7 +113,7 @@ def expected_rate(service_ms: float, bound: Bound) -> float:
 def queries_within(budget_s: float, service_ms: float, bound: Bound) -> int:
     """How many queries a trial may have if a search is to end within the budget; no fewer than the percentile needs.
 
-    The rate that a search finds is as uncertain as the percentile of one trial: see the table in `docs/method.md`.
+    The rate that a search finds is as uncertain as the percentile of one trial; `docs/method.md` has numbers.
 
     Args:
         budget_s: wall time for all trials.
