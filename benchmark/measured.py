@@ -103,8 +103,12 @@ class Attested(Part):
     )
     providers: list[str]
     nodes_per_provider: dict[str, int] | None
+    operators_on_cpu: dict[str, int] | None = Field(
+        default=None, description="operator type → nodes on the CPU beside another device; null on a CPU"
+    )
     threads: int | None
     requested_threads: int | None = None
+    execution: str | None = Field(default=None, description="eager, or the graph's nodes sequential or parallel")
     tf32: bool | None = Field(default=None, description="whether products may round to TF32; null where it has no say")
     graph_capture: str | None = Field(default=None, description="CUDA graphs: on, off, or not applicable, because …")
     driver: str | None = Field(default=None, description="of the device; null on a CPU")

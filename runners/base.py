@@ -69,6 +69,7 @@ Shapes = dict[str, tuple[int, ...]]
 OnCall = Callable[[Shapes, float], None]
 Options = Mapping[str, Any]
 NO_OPTIONS: Options = {}
+NO_GRAPH_CAPTURE = "not applicable, because the device is a CPU"
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,9 @@ class Attestation:
     """What really runs, as the backend itself tells it.
 
     Attributes:
+        operators_on_cpu: operator type → nodes that ran on the CPU beside another device; None on a CPU, or where the
+            backend does not tell.
+        execution: in what way the backend walks the graph: `eager`, `sequential`, `parallel`.
         tf32: whether products may round to TF32; None on a device that cannot.
         graph_capture: CUDA graphs: `on`, `off`, or `not applicable, because …`.
         driver: of the device; None on a CPU.
@@ -145,7 +149,9 @@ class Attestation:
     precision: str
     providers: tuple[str, ...]
     nodes_per_provider: Mapping[str, int] | None = None
+    operators_on_cpu: Mapping[str, int] | None = None
     threads: int | None = None
+    execution: str | None = None
     tf32: bool | None = None
     graph_capture: str | None = None
     driver: str | None = None

@@ -49,3 +49,32 @@ def cuda_absence(index: int = 0) -> str | None:
     if index >= count.value:
         return f"the NVIDIA driver shows {count.value} GPU(s), so there is no cuda:{index}"
     return None
+
+
+def cuda_driver() -> str | None:
+    """The NVIDIA driver and the newest CUDA it runs, as in `580.65.06 (CUDA 13.0)`; None without a driver.
+
+    Asked of the driver's own libraries (`nvmlSystemGetDriverVersion`, `cuDriverGetVersion`), which no package brings.
+    """
+    cuda, nvml = ("nvcuda.dll", "nvml.dll") if sys.platform == "win32" else ("libcuda.so.1", "libnvidia-ml.so.1")
+    number = ctypes.c_int(0)
+    text = ctypes.create_string_buffer(_NVML_VERSION_SIZE)
+    try:
+        failed = ctypes.CDLL(cuda).cuDriverGetVersion(ctypes.byref(number))
+    except OSError:
+        return None
+    if failed:
+        return None
+    # CUDA 13.0 is told as 13000, 12.9 as 12090.
+    version = f"CUDA {number.value // 1000}.{number.value % 1000 // 10}"
+    try:
+        library = ctypes.CDLL(nvml)
+        told = library.nvmlInit_v2() == 0 and library.nvmlSystemGetDriverVersion(text, _NVML_VERSION_SIZE) == 0
+        library.nvmlShutdown()
+    except (OSError, AttributeError):
+        told = False
+    return f"{text.value.decode()} ({version})" if told else version
+
+
+_NVML_VERSION_SIZE = 80
+"""`NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE` of nvml.h."""

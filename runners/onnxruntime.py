@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from runners.base import (
+    NO_GRAPH_CAPTURE,
     Array,
     Attestation,
     DeviceTensor,
@@ -21,7 +21,16 @@ from runners.base import (
     Value,
     to_numpy,
 )
-from runners.device import Device, cuda_absence
+from runners.device import Device, cuda_absence, cuda_driver
+from runners.onnx_nodes import (
+    RECORD_ENTRY,
+    Nodes,
+    assigned_nodes,
+    operators_of,
+    per_provider,
+    smallest_inputs,
+    traced_nodes,
+)
 from runners.onnx_precision import file_precision
 from runners.registry import PRECISIONS
 
@@ -48,7 +57,7 @@ def session_options(threads: int | None) -> ort.SessionOptions:
     options.log_severity_level = 3
     # Its workers may spin within a run; after it they would take the cores from whatever comes next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options.add_session_config_entry(RECORD_ENTRY, "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     return options
@@ -94,6 +103,8 @@ class OnnxRuntimeRunner(Runner):
     precisions = PRECISIONS[backend]
     _session: Any = None
     _precision: str = ""
+    _nodes: Nodes | None = None
+    _notes: tuple[str, ...] = ()
 
     def _load(self) -> None:
         path = self.source.onnx_path
@@ -101,13 +112,14 @@ class OnnxRuntimeRunner(Runner):
             raise RunnerError(f"{self.source.name} has no ONNX file; export it first")
         self._require_driver()
         try:
-            self._session = ort.InferenceSession(
-                str(path), session_options(self.threads), providers=provider_options(self.device)
-            )
+            self._session = self._open(session_options(self.threads))
         except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
             raise RunnerError(f"{path}: ONNX Runtime cannot load it ({_first_line(error)}); export it again") from None
         self._refuse_fallback()
         self._precision = file_precision(path)
+
+    def _open(self, options: ort.SessionOptions) -> Any:
+        return ort.InferenceSession(str(self.source.onnx_path), options, providers=provider_options(self.device))
 
     def _require_driver(self) -> None:
         if self.device.kind == "cuda":
@@ -131,7 +143,8 @@ class OnnxRuntimeRunner(Runner):
             )
 
     def _free(self) -> None:
-        self._session = None
+        self._session = self._nodes = None
+        self._notes = ()
 
     def _place(self, inputs: Mapping[str, Value]) -> dict[str, DeviceTensor]:
         self._loaded()
@@ -162,20 +175,53 @@ class OnnxRuntimeRunner(Runner):
         return OrtTensor(ort.OrtValue.ortvalue_from_numpy(array, self.device.kind, self.device.index), array)
 
     def attest(self) -> Attestation:
-        """Asks the session for its providers and for the provider of every node, and the file for its precision."""
+        """Asks the session for its providers and for the provider of every node, and the file for its precision.
+
+        A version that does not tell the provider of a node is traced: one run of a second session, once.
+        """
         session = self._loaded()
-        nodes: Counter[str] = Counter()
-        for part in session.get_provider_graph_assignment_info():
-            nodes[part.ep_name] += len(part.get_nodes())
+        if self._nodes is None and not self._notes:
+            self._find_nodes()
+        told = session.get_session_options()
+        device = effective_device(session.get_providers(), self.device)
+        on_cpu = device == "cpu"
+        options = session.get_provider_options().get(PROVIDERS["cuda"], {})
         return Attestation(
             backend=self.backend,
             version=ort.__version__,
-            device=effective_device(session.get_providers(), self.device),
+            device=device,
             precision=self._precision,
             providers=tuple(session.get_providers()),
-            nodes_per_provider=dict(nodes),
-            threads=session.get_session_options().intra_op_num_threads or None,
+            nodes_per_provider=None if self._nodes is None else per_provider(self._nodes),
+            operators_on_cpu=None if on_cpu or self._nodes is None else operators_of(self._nodes, PROVIDERS["cpu"]),
+            threads=told.intra_op_num_threads or None,
+            execution="sequential" if told.execution_mode == ort.ExecutionMode.ORT_SEQUENTIAL else "parallel",
+            tf32=None if on_cpu else _switched_on(options, "use_tf32"),
+            graph_capture=NO_GRAPH_CAPTURE if on_cpu else _on_or_off(_switched_on(options, "enable_cuda_graph")),
+            driver=None if on_cpu else cuda_driver(),
+            notes=self._notes,
         )
+
+    def _find_nodes(self) -> None:
+        self._nodes = assigned_nodes(self._session)
+        if self._nodes is not None:
+            return
+        try:
+            self._nodes = traced_nodes(
+                self._open, session_options(self.threads), smallest_inputs(self.source.signature)
+            )
+            self._notes = ("nodes counted in a trace of one run, after the last fusions",)
+        except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
+            self._notes = (f"nodes per provider unknown: the traced run failed ({_first_line(error)})",)
+
+
+def _switched_on(options: Mapping[str, str], name: str) -> bool | None:
+    """What the session's provider says of one of its options; None where its version does not tell."""
+    return options[name] == "1" if name in options else None
+
+
+def _on_or_off(switched_on: bool | None) -> str | None:
+    return None if switched_on is None else "on" if switched_on else "off"
 
 
 def _own(tensor: DeviceTensor) -> OrtTensor:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from runners.base import (
+    NO_GRAPH_CAPTURE,
     Array,
     Attestation,
     DeviceTensor,
@@ -21,7 +22,7 @@ from runners.base import (
     Value,
     to_numpy,
 )
-from runners.device import cuda_absence
+from runners.device import cuda_absence, cuda_driver
 from runners.registry import PRECISIONS
 
 
@@ -64,6 +65,7 @@ class PyTorchRunner(Runner):
     backend = "pytorch"
     precisions = PRECISIONS[backend]
     _module: nn.Module | None = None
+    _threads_seen: int | None = None
 
     def _load(self) -> None:
         if self.source.torch_module is None:
@@ -100,6 +102,7 @@ class PyTorchRunner(Runner):
     def _run(self, inputs: Mapping[str, DeviceTensor]) -> Outputs:
         module = self._loaded()
         with intra_op_threads(self.threads), torch.inference_mode():
+            self._threads_seen = torch.get_num_threads()
             result = module(**{name: self._tensor(value) for name, value in inputs.items()})
         self._wait()
         values = (result,) if isinstance(result, torch.Tensor) else result
@@ -121,16 +124,30 @@ class PyTorchRunner(Runner):
         return torch.from_numpy(np.ascontiguousarray(to_numpy(value))).to(self._torch_device())
 
     def attest(self) -> Attestation:
-        """Reads device and type off the module's own parameters."""
+        """Reads device and type off the module's own parameters, and the threads inside the latest run."""
         parameter = next(self._loaded().parameters())
-        with intra_op_threads(self.threads):
-            threads = torch.get_num_threads()
-        precision = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[parameter.dtype]
+        threads = self._threads_seen
+        if threads is None:
+            with intra_op_threads(self.threads):
+                threads = torch.get_num_threads()
+        on_cpu = parameter.device.type == "cpu"
         return Attestation(
             backend=self.backend,
             version=torch.__version__,
-            device=parameter.device.type if parameter.device.type == "cpu" else str(self.device),
-            precision=precision,
+            device=parameter.device.type if on_cpu else str(self.device),
+            precision=_PRECISION_OF[parameter.dtype],
             providers=(f"eager-{parameter.device.type}",),
             threads=threads,
+            execution="eager",
+            tf32=None if on_cpu else tf32_allowed(),
+            graph_capture=NO_GRAPH_CAPTURE if on_cpu else "off",
+            driver=None if on_cpu else cuda_driver(),
         )
+
+
+_PRECISION_OF = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+
+def tf32_allowed() -> bool:
+    """Whether PyTorch may round the inputs of fp32 products on a GPU to TF32, in matrix products or in cuDNN."""
+    return torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32

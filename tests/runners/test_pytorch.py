@@ -9,7 +9,7 @@ import torch
 from exporters.exportable import Exportable
 from runners.base import ModuleSource, RunnerError
 from runners.device import Device
-from runners.pytorch import PyTorchRunner, TorchTensor
+from runners.pytorch import PyTorchRunner, TorchTensor, tf32_allowed
 from tests.runners.conftest import feed
 
 CPU = Device("cpu")
@@ -51,6 +51,46 @@ def test_tf32_is_off(source: ModuleSource) -> None:
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def test_tf32_is_read_back_from_pytorch_for_matrix_products_and_for_cudnn() -> None:
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        told = {}
+        for products in ("highest", "high"):
+            for convolutions in (False, True):
+                torch.set_float32_matmul_precision(products)
+                torch.backends.cudnn.allow_tf32 = convolutions
+                told[products, convolutions] = tf32_allowed()
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+    assert told == {
+        ("highest", False): False,
+        ("highest", True): True,
+        ("high", False): True,
+        ("high", True): True,
+    }
+
+
+def test_on_a_cpu_there_is_neither_tf32_nor_graph_capture_nor_driver(source: ModuleSource) -> None:
+    with PyTorchRunner(source, CPU) as runner:
+        told = runner.attest()
+    assert (told.execution, told.tf32, told.driver) == ("eager", None, None)
+    assert told.graph_capture == "not applicable, because the device is a CPU"
+
+
+def test_the_threads_attested_are_those_inside_the_run_and_not_those_asked_for(
+    source: ModuleSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library that takes the setting and keeps its own number must be seen."""
+    with PyTorchRunner(source, CPU, threads=2) as runner:
+        monkeypatch.setattr("runners.pytorch.torch.set_num_threads", lambda count: None)
+        torch_threads = torch.get_num_threads()
+        monkeypatch.setattr("runners.pytorch.torch.get_num_threads", lambda: torch_threads + 5)
+        runner.run(feed())
+        monkeypatch.undo()
+        assert runner.attest().threads == torch_threads + 5
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -4,13 +4,16 @@ import json
 import math
 import os
 import platform
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import torch
 
-from benchmark.measure.environment import available_cores, environment
+from benchmark.measure.environment import Usage, available_cores, business, busy_words, environment, governor
 from benchmark.measured import Environment
 
 
@@ -63,3 +66,68 @@ def test_a_process_bound_to_one_core_has_one_core() -> None:
         assert available_cores() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize(
+    ("machine", "own", "wall", "load", "words"),
+    [
+        (
+            0.93,
+            0.0,
+            1.0,
+            2.07,
+            "other processes used 93 % of one core for the second before the start (load average 2.07)",
+        ),
+        (1.85, 0.05, 1.0, 3.0, "other processes used 1.8 cores for the second before the start (load average 3.00)"),
+        (1.0, 0.0, 4.0, None, "other processes used 25 % of one core for the 4.0 s before the start"),
+        (0.09, 0.0, 1.0, 9.0, None),  # an old load average alone says nothing of now
+        (1.0, 0.95, 1.0, 1.0, None),  # this process itself is not others
+        (0.0, 0.2, 1.0, 0.0, None),  # clocks of different grain
+    ],
+)
+def test_what_others_use_is_told_in_words(
+    machine: float, own: float, wall: float, load: float | None, words: str | None
+) -> None:
+    before = Usage(wall=50.0, machine=1000.0, own=10.0)
+    after = Usage(wall=50.0 + wall, machine=1000.0 + machine, own=10.0 + own)
+    assert busy_words(before, after, load) == words
+
+
+def test_the_threshold_decides() -> None:
+    before, after = Usage(0, 0, 0), Usage(1, 0.5, 0)
+    assert busy_words(before, after, None, threshold=0.6) is None
+    assert busy_words(before, after, None, threshold=0.4) is not None
+
+
+def test_a_process_that_computes_beside_this_one_is_seen_and_this_one_is_not_seen() -> None:
+    """Two seconds of a child that spins; the least it can get beside a full machine is well over a tenth of a core."""
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        told = business(seconds=1.0)
+    finally:
+        child.kill()
+        child.wait()
+    assert told is not None and told.startswith("other processes used")
+
+
+def test_usage_counts_this_process_among_all() -> None:
+    first = Usage.now()
+    sum(range(3_000_000))
+    second = Usage.now()
+    assert second.own > first.own
+    assert second.machine - first.machine >= 0.5 * (second.own - first.own)
+    assert second.wall > first.wall
+
+
+def test_the_environment_records_what_was_found_before_the_run() -> None:
+    assert environment(1, busy="others").busy == "others"
+    assert environment(1).busy is None
+
+
+def test_the_governor_is_read_where_there_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "scaling_governor"
+    assert governor(path) is None
+    path.write_text("powersave\n", encoding="utf-8")
+    assert governor(path) == "powersave"
+    path.write_text("", encoding="utf-8")
+    assert governor(path) is None
