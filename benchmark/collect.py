@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
 
 from benchmark.costs import ModuleCosts, module_cost
+from benchmark.measure.attest import mismatch
 from benchmark.measure.statistics import MARGIN, PAIRS_NEEDED, Speedup, paired_speedup, summarise
-from benchmark.measured import Attested, ModuleCost, Throughput
+from benchmark.measured import ModuleCost, Throughput
 from benchmark.metrics import EMPTY_CLASSES, EMPTY_REFERENCE, MISSED, mean
 from benchmark.plan import REFERENCE_LANE, Group
 from benchmark.prompts import find_strategy
@@ -87,20 +87,9 @@ def _cell(
 
 
 def attestation_mismatch(device: str, precision: str, lanes: Sequence[LaneRecord]) -> str | None:
-    """How what ran differs from what was asked for; None if it does not.
-
-    A part may be asked to stay in fp32, but a lane none of whose parts has its precision is not what it is called.
-    """
-    attested: list[tuple[str, Attested]] = list(chain.from_iterable(lane.attestation.items() for lane in lanes))
-    for part, what in attested:
-        if what.device != device:
-            return f"the {part} was asked to run on {device} and ran on {what.device}"
-        if what.precision != what.requested_precision:
-            return f"the {part} was asked to run in {what.requested_precision} and ran in {what.precision}"
-    ran = {what.precision for _, what in attested}
-    if ran and precision not in ran:
-        return f"{precision} was asked for and every part ran in {', '.join(sorted(ran))}"
-    return None
+    """How what ran differs from what was asked for, in any of a lane's records; None if it does not."""
+    found = (mismatch(device, precision, lane.attestation) for lane in lanes)
+    return next((words for words in found if words), None)
 
 
 def _measured(group: Group, records: Sequence[CaseRecord], variant: str, key: LaneKey, spec: Spec) -> dict[str, object]:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark.measure.attest import attested
 from benchmark.measured import Attested
 from benchmark.results import LaneKey
 from benchmark.stages.base import Outcome, Pipeline, Unit
 from exporters.exportable import Exportable
-from runners.base import Attestation, ModuleSource, Options, Runner, Signature
+from runners.base import ModuleSource, Options, Runner, Signature
 from runners.device import Device
 from runners.registry import make_runner
 
@@ -145,22 +146,7 @@ def open_lanes(
                 for source in sources[key.precision]
             ]
             load_ms = 1e3 * (time.perf_counter() - started)
-            attested = {r.source.name: _attested(r.attest(), r.source.precision) for r in runners}
+            told = {r.source.name: attested(r.attest(), r.source.precision, settings.threads) for r in runners}
             named = {runner.source.name: runner for runner in runners}
-            lanes[str(key)] = Lane(pipeline(runners), attested, load_ms, runners=named)
+            lanes[str(key)] = Lane(pipeline(runners), told, load_ms, runners=named)
         yield lanes
-
-
-def _attested(attestation: Attestation, requested_precision: str) -> Attested:
-    nodes = attestation.nodes_per_provider
-    return Attested(
-        backend=attestation.backend,
-        version=attestation.version,
-        device=attestation.device,
-        precision=attestation.precision,
-        requested_precision=requested_precision,
-        providers=list(attestation.providers),
-        nodes_per_provider=dict(nodes) if nodes is not None else None,
-        threads=attestation.threads,
-        notes=list(attestation.notes),
-    )

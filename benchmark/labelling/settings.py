@@ -13,7 +13,7 @@ from benchmark.prompts import find_strategy
 from benchmark.sections import Section, known
 from exporters.sam import SAM_MODELS
 from runners.device import Device
-from runners.registry import BACKENDS, PRECISIONS
+from runners.registry import PRECISIONS, REAL_BACKENDS
 
 
 class LabelSettings(Section):
@@ -51,7 +51,7 @@ class LabelSettings(Section):
     @field_validator("backend")
     @classmethod
     def _known_backend(cls, backend: str) -> str:
-        return known((backend,), BACKENDS, "backend")[0]
+        return known((backend,), REAL_BACKENDS, "backend")[0]
 
     @field_validator("device")
     @classmethod

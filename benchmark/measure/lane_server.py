@@ -15,7 +15,7 @@ from benchmark.lanes import Lane, LaneSettings, open_lanes
 from benchmark.measure.energy import EnergyMeter, EnergyTally
 from benchmark.measure.environment import steering_variables
 from benchmark.measure.memory import MemoryWatch, reset_peak
-from benchmark.measure.rate import find_rate
+from benchmark.measure.rate import find_rate, queries_within
 from benchmark.measure.scenarios import offline
 from benchmark.measure.server import Bound, serve
 from benchmark.measure.steady import is_steady
@@ -228,11 +228,12 @@ class LaneServer:
         """
         bound = Bound(settings.bound_ms, settings.percentile)
         process = self._opened.process
+        queries = queries_within(settings.budget_s, service_ms, bound)
 
         def trial(rate: float) -> ServerTrial:
-            return serve(process, units, rate, bound.queries_needed, seed, bound)
+            return serve(process, units, rate, queries, seed, bound)
 
-        found = find_rate(trial, service_ms, settings.budget_s, bound)
+        found = find_rate(trial, service_ms, settings.budget_s, bound, queries)
         self._calls = []
         return found
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.measure.statistics import SAMPLES_NEEDED
+from benchmark.measure.statistics import PERCENTILES, samples_needed
 from benchmark.measured import ServerTrial
 
 T = TypeVar("T")
@@ -38,8 +38,8 @@ class Bound:
     percentile: int = 99
 
     def __post_init__(self) -> None:
-        if self.percentile not in SAMPLES_NEEDED:
-            known = ", ".join(map(str, SAMPLES_NEEDED))
+        if self.percentile not in PERCENTILES:
+            known = ", ".join(map(str, PERCENTILES))
             raise ValueError(f"percentile {self.percentile} is not known; choose from {known}")
         if not self.ms > 0:
             raise ValueError(f"a bound of {self.ms} ms cannot be kept")
@@ -47,7 +47,7 @@ class Bound:
     @property
     def queries_needed(self) -> int:
         """How many queries the percentile needs."""
-        return SAMPLES_NEEDED[self.percentile]
+        return samples_needed(self.percentile)
 
     def allowed(self, queries: int) -> int:
         """How many of the queries may be late.

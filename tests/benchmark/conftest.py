@@ -14,6 +14,7 @@ import pytest
 
 from benchmark import cli
 from tests.benchmark.fake_sam import FakeSam
+from tests.benchmark.measure.local import LocalWorker
 
 MSD_REAL = Path(__file__).parents[2].parent / "shared" / "msd-real"
 
@@ -92,3 +93,9 @@ def sambench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
         return int(ended.value.code or 0), out, err
 
     return call
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lanes are called in this process: starting one of their own takes seconds, and is tested by itself."""
+    monkeypatch.setattr("benchmark.measure.bench.Worker", LocalWorker)

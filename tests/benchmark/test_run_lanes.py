@@ -12,7 +12,6 @@ import pytest
 
 from benchmark import run as running
 from benchmark.data.phantom import PHANTOM_TASK, PhantomSpec, write_phantom
-from benchmark.lanes import LaneSettings
 from benchmark.measure import group
 from benchmark.prompts.pieces import number_pieces
 from benchmark.records import RecordStore
@@ -21,6 +20,8 @@ from benchmark.run import Run
 from benchmark.spec import parse_spec
 from exporters.manifest import RANDOM_WEIGHTS, Weights
 from tests.benchmark.fake_sam import FakeSam
+
+pytestmark = pytest.mark.usefixtures("in_process")
 
 PHANTOM = PhantomSpec(cases=2, size=64, slices=4, spacing_mm=(6.0, 6.0, 36.0))
 
@@ -101,10 +102,8 @@ def test_lanes_that_are_recorded_are_not_measured_again_and_another_precision_me
     execute: Execute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[list[str]] = []
-    open_lanes = group.open_lanes
-    monkeypatch.setattr(
-        group, "open_lanes", lambda s, *rest: opened.append([*map(str, s.lanes)]) or open_lanes(s, *rest)
-    )
+    open_bench = group.open_bench
+    monkeypatch.setattr(group, "open_bench", lambda s, *rest: opened.append([*map(str, s)]) or open_bench(s, *rest))
     first = execute(FakeSam())
     assert execute(FakeSam()).cells == first.cells
     execute(FakeSam(), precisions=["fp32"])
@@ -115,9 +114,9 @@ def test_lanes_that_are_recorded_are_not_measured_again_and_another_precision_me
 def test_what_decides_a_mask_or_its_time_makes_earlier_records_useless(
     change: dict[str, Any], execute: Execute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[LaneSettings] = []
-    open_lanes = group.open_lanes
-    monkeypatch.setattr(group, "open_lanes", lambda s, *rest: opened.append(s) or open_lanes(s, *rest))
+    opened: list[Any] = []
+    open_bench = group.open_bench
+    monkeypatch.setattr(group, "open_bench", lambda s, *rest: opened.append(s) or open_bench(s, *rest))
     for settings in ({}, change, change, {}):
         execute(FakeSam(), precisions=["fp32"], sam=settings)
     assert len(opened) == 2

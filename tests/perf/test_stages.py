@@ -16,7 +16,7 @@ from exporters.base import export_artifact
 from exporters.unet import load_unet, unet_checkpoint
 from exporters.unet_config import SlidingWindow, monai_unet
 from runners.device import Device
-from runners.registry import BACKENDS, make_runner
+from runners.registry import REAL_BACKENDS, make_runner
 
 pytestmark = pytest.mark.slow
 
@@ -34,14 +34,14 @@ def check_and_time(benchmark: Any, backend: str, part: Any, folder: Path, feed: 
     assert all(np.isfinite(output.numpy()).all() for output in outputs.values())
 
 
-@pytest.mark.parametrize("backend", sorted(BACKENDS))
+@pytest.mark.parametrize("backend", sorted(REAL_BACKENDS))
 def test_litemedsam_encoder(benchmark: Any, backend: str, litemedsam: Any, litemedsam_folder: Path) -> None:
     image = np.random.default_rng(0).random((1, 3, 256, 256), dtype=np.float32)
     check_and_time(benchmark, backend, litemedsam.encoder, litemedsam_folder, {"image": image})
 
 
 @pytest.mark.parametrize("prompts", [1, 16])
-@pytest.mark.parametrize("backend", sorted(BACKENDS))
+@pytest.mark.parametrize("backend", sorted(REAL_BACKENDS))
 def test_litemedsam_decoder(
     benchmark: Any, backend: str, prompts: int, litemedsam: Any, litemedsam_folder: Path, embedding: np.ndarray
 ) -> None:
@@ -57,7 +57,7 @@ def test_litemedsam_decoder(
     check_and_time(benchmark, backend, litemedsam.decoder, litemedsam_folder, feed)
 
 
-@pytest.mark.parametrize("backend", sorted(BACKENDS))
+@pytest.mark.parametrize("backend", sorted(REAL_BACKENDS))
 def test_unet_batch_of_8(benchmark: Any, backend: str, tmp_path: Path) -> None:
     import torch
 
