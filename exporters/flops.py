@@ -77,4 +77,4 @@ def _count(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> int:
     shared: dict[int, Any] = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         copy.deepcopy(module, shared)(**inputs)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
