@@ -6,11 +6,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
+import numpy as np
+
 from benchmark.measured import ModuleCost, Peak
 from benchmark.records import ShapeCalls
+from exporters.exportable import Exportable
+from exporters.flops import count_flops
 from runners.base import Shapes
 
 CountFlops = Callable[[Shapes], "int | None"]
+
+
+NOMINAL_SIZE = 256.0
+"""Rows and columns of the slice that masks are resized to; resizing is not among the operations that are counted."""
+
+
+def flops_of(part: Exportable) -> CountFlops:
+    """What counts the operations of one call of a part."""
+    values = {"orig_im_size": np.full(2, NOMINAL_SIZE, np.float32)}
+    given = {spec.name: values[spec.name] for spec in part.inputs if spec.name in values}
+    return lambda shapes: count_flops(part.module, shapes, given)
 
 
 @dataclass

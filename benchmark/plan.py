@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,6 +182,14 @@ def fingerprint(task: Task, cases: tuple[CaseFiles, ...]) -> dict[str, Any]:
         "intensity": str(task.intensity),
         "files": list(zip((path.name for path in files), content_digests(files), strict=True)),
     }
+
+
+def weights_key(weights: str, data: Sequence[tuple[Task, Sequence[CaseFiles]]], lanes: Sequence[LaneKey]) -> str:
+    """Changes with a model's weights, and with the data where a precision is calibrated on them."""
+    if all(lane.precision != "int8-static" for lane in lanes):
+        return weights
+    told = [fingerprint(task, tuple(cases)) for task, cases in data]
+    return sha256_text(weights, json.dumps(told, default=str, sort_keys=True))
 
 
 def chosen_slices(volume: Volume, spec: Spec) -> list[Slice]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -14,33 +11,45 @@ from typing import Protocol
 
 from benchmark import __version__
 from benchmark.artifacts import Export, ensure_artifact
+from benchmark.calibration.store import find_calibration
 from benchmark.collect import allocator_notes, collect_cells
-from benchmark.data.intensity import describe
+from benchmark.costs import ModuleCosts, flops_of
 from benchmark.data.msd import CaseFiles, Task
 from benchmark.data.volume import load_volume
-from benchmark.files import sha256_text, write_text_atomically
+from benchmark.files import sha256_text
 from benchmark.lanes import Sources
-from benchmark.measure.environment import environment
-from benchmark.measure.group import Measuring, Work
-from benchmark.measured import Environment
-from benchmark.plan import Group, PlannedTask, fingerprint, make_group, plan_lanes, plan_tasks, threads_of
-from benchmark.preflight import claim_run_dir, require_devices, require_models, require_threads, sole_user
+from benchmark.measure.environment import business, environment
+from benchmark.measure.group import Measuring, Work, total
+from benchmark.measure.peak import measure_peak
+from benchmark.measure.statistics import margin_of
+from benchmark.measured import Environment, Seconds
+from benchmark.plan import Group, PlannedTask, make_group, plan_lanes, plan_tasks, threads_of, weights_key
+from benchmark.preflight import (
+    claim_run_dir,
+    require_affinity,
+    require_devices,
+    require_models,
+    require_options,
+    require_threads,
+    sole_user,
+)
 from benchmark.prompts import Prompter
-from benchmark.results import LaneKey, Results, Stage, TaskInfo, save_results
+from benchmark.results import LaneKey, Results, Stage, save_results
 from benchmark.samples import task_samples
 from benchmark.segmentation import Segmentation
 from benchmark.spec import Spec
 from benchmark.stages import pseudolabel
 from benchmark.stages.sam_input import SamInput
+from benchmark.stopwatch import stopwatch
 from benchmark.supervision import LabelStore, Supervision, train_on
+from benchmark.task_info import task_info
 from benchmark.weak_vs_full import weak_against_full
 from benchmark.window_samples import task_windows
 from exporters.exportable import Exportable
+from exporters.fetch import cache_dir
 from exporters.manifest import RANDOM_WEIGHTS, Manifest
 from exporters.sam import LoadedSam, load_sam
 from exporters.unet import LoadedUNet, load_unet
-
-ELAPSED_FILE = ".elapsed"
 
 DECIDES = {"per", "masks", "min_pixels", "prompts_per_call"}
 """The fields of `sam` that change a mask or its time, besides the prompts themselves."""
@@ -71,6 +80,8 @@ class Run:
     command: str
     _environment: Environment = field(init=False)
     _results: Results = field(init=False)
+    _margin: float = field(init=False)
+    _seconds: list[Seconds] = field(init=False, default_factory=list)
 
     def execute(self) -> Results:
         """Runs everything that is not recorded yet and writes results.json.
@@ -83,21 +94,35 @@ class Run:
         require_devices(self.spec)
         require_models(self.spec)
         require_threads(threads_of(self.spec), "measure.threads")
+        require_affinity(self.spec)
+        require_options(self.spec)
         planned = plan_tasks(self.spec)
         for task in planned:
             # A damaged or misdescribed task shows in its first case: before a model is loaded or exported.
             load_volume(task.task, task.cases[0])
         claim_run_dir(self.run_dir, self.spec)
         with sole_user(self.run_dir), stopwatch(self.run_dir, self.spec.model_dump_json()) as elapsed:
-            self._environment = environment(threads_of(self.spec))
+            self._environment = environment(threads_of(self.spec), business())
             self._results = self._empty_results(planned)
+            self._know_the_machine()
             stores = self._pseudolabel_all(planned)
             self._segment_all(planned, stores)
             self._results.supervision = weak_against_full(self._results)
+            self._results.measuring = total(self._seconds) if self._seconds else None
             self._results.notes.extend(allocator_notes(self._results.cells))
             results = self._results.model_copy(update={"seconds": round(elapsed(), 1)})
         save_results(results, self.run_dir)
         return results
+
+    def _know_the_machine(self) -> None:
+        """What it can do at most, what it can show, and what else it does."""
+        here = self._environment
+        self._results.peak = {device: measure_peak(device, here.threads) for device in self.spec.devices}
+        found = find_calibration(cache_dir(), here)
+        self._results.calibration = found.words if found else None
+        self._margin = margin_of(self.spec.measure.margin, found.noise_floor if found else None)
+        if here.busy:
+            self._results.notes.append(f"The machine was busy before the run: {here.busy}")
 
     def _pseudolabel_all(self, planned: Sequence[PlannedTask]) -> dict[str, LabelStore]:
         """Task → its pseudo labels of the first model and device; those train the UNets."""
@@ -151,7 +176,7 @@ class Run:
             on_case=store.save,
             holds=store.holds,
         )
-        self._measure(group, work)
+        self._measure(group, work, (sam.encoder, sam.decoder))
         return store
 
     def _segment_all(self, planned: Sequence[PlannedTask], stores: dict[str, LabelStore]) -> None:
@@ -197,7 +222,7 @@ class Run:
                 preprocessing=used.seen_as.describe(),
                 whole_volumes=used.whole_volumes,
             )
-            self._measure(group, used.work(sources))
+            self._measure(group, used.work(sources), (unet.unet,))
 
     def _artifacts(
         self, name: str, weights: str, parts: Sequence[Exportable], lanes: Sequence[LaneKey], export: Export
@@ -217,17 +242,20 @@ class Run:
         lanes: tuple[LaneKey, ...], cases: tuple[CaseFiles, ...], content: Mapping[str, object],
         no_dice: str | None = None,
     ) -> Group:  # fmt: skip
+        content = {**content, "margin": self._margin}
         decides = {**content, **self._environment.model_dump(include={"cpu", "gpu", "libraries", "variables"})}
         return make_group(self.spec, stage, planned, model, variants, device, lanes, cases, decides, no_dice)
 
-    def _measure(self, group: Group, work: Work) -> None:
+    def _measure(self, group: Group, work: Work, parts: Sequence[Exportable]) -> None:
         advance = self.progress.start(group.title, len(group.cases))
-        margin = self.spec.measure.margin
-        records = Measuring(self.run_dir, group, work, self.spec, margin, lambda cases: advance(cases, "")).records()
-        cells, comparisons = collect_cells(group, records, self.spec, margin)
+        on_progress: Callable[[float], None] = lambda cases: advance(cases, "")  # noqa: E731
+        records = Measuring(self.run_dir, group, work, self.spec, self._margin, on_progress).records()
+        costs = ModuleCosts({part.name: flops_of(part) for part in parts}, self._results.peak.get(group.device))
+        cells, comparisons = collect_cells(group, records, self.spec, self._margin, costs)
         self._results.cells.extend(cells)
         self._results.comparisons.extend(comparisons)
         self._results.pictures.extend(picture for record in records for picture in record.pictures)
+        self._seconds += [record.seconds for record in records]
         if group.stage == "pseudolabel":
             info = next(task for task in self._results.tasks if task.name == group.planned.name)
             info.slices = sum(record.slices for record in records)
@@ -241,18 +269,10 @@ class Run:
             command=self.command,
             environment=self._environment,
             spec=self.spec.model_dump(mode="json"),
-            tasks=[_task_info(task, self.spec) for task in planned],
+            tasks=[task_info(task, self.spec) for task in planned],
             cells=[],
             comparisons=[],
         )
-
-
-def weights_key(weights: str, data: Sequence[tuple[Task, Sequence[CaseFiles]]], lanes: Sequence[LaneKey]) -> str:
-    """Changes with a model's weights, and with the data where a precision is calibrated on them."""
-    if all(lane.precision != "int8-static" for lane in lanes):
-        return weights
-    told = [fingerprint(task, tuple(cases)) for task, cases in data]
-    return sha256_text(weights, json.dumps(told, default=str, sort_keys=True))
 
 
 def _export_unet(unet: LoadedUNet, calibration: Task, folder: Path, precision: str) -> Manifest:
@@ -263,46 +283,3 @@ def _export_unet(unet: LoadedUNet, calibration: Task, folder: Path, precision: s
     if precision == "fp32":
         return unet.export(folder)
     return unet.export(folder, precision, task_windows(calibration, unet.config))
-
-
-def _task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
-    notes = []
-    if planned.same_case:
-        notes.append("one case, trained, validated and tested on: speed and parity are measured, accuracy is not")
-    if spec.unet is not None and spec.unet.checkpoints:
-        notes.append("UNet checkpoints are tested on every case used; whether they learned from them is not known here")
-    if spec.data.slices is not None:
-        notes.append(f"at most {spec.data.slices} labelled slices of each case")
-    return TaskInfo(
-        name=planned.name,
-        modality=planned.task.modality,
-        labels=dict(planned.task.labels),
-        cases=[files.case for files in planned.cases],
-        slices=0,
-        train_cases=[files.case for files in planned.train],
-        validation_cases=[files.case for files in planned.validation],
-        test_cases=[files.case for files in planned.test],
-        intensity=describe(planned.task.intensity),
-        notes=notes,
-    )
-
-
-@contextmanager
-def stopwatch(run_dir: Path, content: str) -> Iterator[Callable[[], float]]:
-    """Seconds spent on a run of this content in this folder, those of its interrupted parts included."""
-    path = run_dir / ELAPSED_FILE
-    key = sha256_text(__version__, content)
-    try:
-        earlier, seconds = path.read_text(encoding="utf-8").split()
-        before = float(seconds) if earlier == key else 0.0
-    except (OSError, ValueError):
-        before = 0.0
-    started = time.perf_counter()
-
-    def elapsed() -> float:
-        return before + time.perf_counter() - started
-
-    try:
-        yield elapsed
-    finally:
-        write_text_atomically(path, f"{key} {elapsed():.1f}\n")

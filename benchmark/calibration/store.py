@@ -116,6 +116,12 @@ def calibration_path(folder: Path, environment: Environment) -> Path:
     return folder / "calibration" / f"{machine_key(environment)}.json"
 
 
+def find_calibration(folder: Path, environment: Environment) -> Calibration | None:
+    """This machine's calibration, if there is one that can be read."""
+    path = calibration_path(folder, environment)
+    return load_calibration(path) if path.is_file() else None
+
+
 def save_calibration(calibration: Calibration, path: Path) -> None:
     """Writes it whole or not at all."""
     write_text_atomically(path, calibration.model_dump_json(indent=1))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmark import cli
+from benchmark.measured import Peak
 from tests.benchmark.fake_sam import FakeSam
 from tests.benchmark.measure.local import LocalWorker
 
@@ -99,3 +100,5 @@ def sambench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lanes are called in this process: starting one of their own takes seconds, and is tested by itself."""
     monkeypatch.setattr("benchmark.measure.bench.Worker", LocalWorker)
+    monkeypatch.setattr("benchmark.run.business", lambda: None)
+    monkeypatch.setattr("benchmark.run.measure_peak", lambda device, threads: Peak(fp32_gflops=100.0))

@@ -24,8 +24,8 @@ from rich.table import Table
 
 from benchmark.lanes import module_source
 from benchmark.measure.environment import available_cores, environment
+from benchmark.measure.schedule import Schedule
 from benchmark.measure.statistics import paired_speedup
-from benchmark.measure.turns import take_turns
 from exporters.base import export_artifact
 from exporters.exportable import Exportable
 from exporters.manifest import ExportError
@@ -68,17 +68,17 @@ def measure(model: str, rounds: int) -> None:
 def times(lanes: Mapping[str, Runner], image: Mapping[str, np.ndarray], rounds: int) -> dict[str, list[float]]:
     """Lane → milliseconds of each round."""
 
-    def timed(runner: Runner) -> float:
-        started = time.perf_counter()
-        runner.run(image)
-        return 1e3 * (time.perf_counter() - started)
-
     found: dict[str, list[float]] = {name: [] for name in lanes}
-    turns = {name: lambda _, runner=runner: timed(runner) for name, runner in lanes.items()}
-    for turn in take_turns(turns, range(rounds), warmup=2, pause_s=PAUSE_S):
-        if turn.outcome is None:
-            raise SystemExit(f"{turn.lane}: {turn.error}")
-        found[turn.lane].append(turn.outcome)
+    schedule = Schedule(list(lanes), seed=0)
+    for runner in lanes.values():
+        for _ in range(2):
+            runner.run(image)
+    for _ in range(rounds):
+        for name in schedule.round(list(lanes)):
+            time.sleep(PAUSE_S)
+            started = time.perf_counter()
+            lanes[name].run(image)
+            found[name].append(1e3 * (time.perf_counter() - started))
     return found
 
 

@@ -62,7 +62,7 @@ def test_variables_and_processors_are_the_workers_own(start: StartWorker) -> Non
 
 def test_an_error_is_told_and_the_worker_goes_on(start: StartWorker) -> None:
     worker = start()
-    with pytest.raises(WorkerError, match="^ValueError: no such organ$"):
+    with pytest.raises(WorkerError, match=r"^ValueError: no such organ$"):
         worker.call("fail", "no such\norgan")
     assert worker.call("same", 1) == 1
 
@@ -82,7 +82,7 @@ def test_a_dead_worker_is_noticed_at_once_and_told_with_its_reason(
     with pytest.raises(WorkerError, match=rf"^the worker {reason}"):
         worker.call(method, int(argument), limit_s=25)  # the sleep after `die` takes longer
     assert not worker.alive
-    with pytest.raises(WorkerError, match="^the worker "):
+    with pytest.raises(WorkerError, match=r"^the worker "):
         worker.call("same", 1)
 
 

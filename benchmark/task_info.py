@@ -1,0 +1,31 @@
+"""A task as a run used it, in the words of results.json."""
+
+from __future__ import annotations
+
+from benchmark.data.intensity import describe
+from benchmark.plan import PlannedTask
+from benchmark.results import TaskInfo
+from benchmark.spec import Spec
+
+
+def task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
+    """The task, its cases and their split; how many slices were used is not known yet."""
+    notes = []
+    if planned.same_case:
+        notes.append("one case, trained, validated and tested on: speed and parity are measured, accuracy is not")
+    if spec.unet is not None and spec.unet.checkpoints:
+        notes.append("UNet checkpoints are tested on every case used; whether they learned from them is not known here")
+    if spec.data.slices is not None:
+        notes.append(f"at most {spec.data.slices} labelled slices of each case")
+    return TaskInfo(
+        name=planned.name,
+        modality=planned.task.modality,
+        labels=dict(planned.task.labels),
+        cases=[files.case for files in planned.cases],
+        slices=0,
+        train_cases=[files.case for files in planned.train],
+        validation_cases=[files.case for files in planned.validation],
+        test_cases=[files.case for files in planned.test],
+        intensity=describe(planned.task.intensity),
+        notes=notes,
+    )
