@@ -191,7 +191,7 @@ def _born_deaf_to_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _without_the_main_module() -> Iterator[None]:
-    """A process that is spawned runs its parent's main script again, with all that it imports; a worker needs none of it.
+    """A spawned process runs its parent's main script again, with all that it imports; a worker needs none of it.
 
     So what is sent to a worker must not be defined in the main script.
     """

@@ -4,7 +4,7 @@ Many comparisons of a workload with itself (A/A) and with itself made slower by 
 and within the default budget of a run:
 
     python -m tests.perf.false_verdicts dummy --runs 40     # a call of 20 ms with noise of 5 % and drift of 30 %
-    python -m tests.perf.false_verdicts decoder --runs 40   # LiteMedSAM's decoder in ONNX Runtime, with nothing else running
+    python -m tests.perf.false_verdicts decoder --runs 40   # LiteMedSAM's decoder; with nothing else running
 
 Prints one table; docs/method.md has what it said.
 """
