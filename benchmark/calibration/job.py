@@ -13,6 +13,7 @@ from benchmark.calibration.calls import CallRecipe
 from benchmark.calibration.experiment import SAME, Plan, Trial, experiment
 from benchmark.calibration.store import (
     FOUND_SHARE,
+    RUNS_NEEDED,
     Calibration,
     calibration_path,
     noise_floor,
@@ -84,8 +85,12 @@ def calibration_of(
     """What the trials say of this machine."""
     levels = summary(trials)
     smallest = smallest_change(levels)
-    largest = max((level.planted for level in levels), default=0)
-    reason = f"not even a slowdown of {largest:.0%} was found in {FOUND_SHARE:.0%} of the runs" if largest else None
+    largest = max((level.planted for level in levels), default=0.0)
+    reason = None
+    if len(trials) < RUNS_NEEDED * len(levels):
+        reason = f"a noise floor and a share of {FOUND_SHARE:.0%} need {RUNS_NEEDED} runs; give --runs {RUNS_NEEDED}"
+    elif smallest is None and largest:
+        reason = f"not even a slowdown of {largest:.0%} was found in {FOUND_SHARE:.0%} of the runs"
     return Calibration(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         sambench_version=__version__,
@@ -96,7 +101,7 @@ def calibration_of(
         levels=levels,
         noise_floor=noise_floor(trials),
         smallest_change=smallest,
-        reason=None if smallest is not None else reason,
+        reason=reason,
     )
 
 

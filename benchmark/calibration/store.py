@@ -21,6 +21,9 @@ FOUND_SHARE = 0.95
 FLOOR_RANK = 95
 """Of A/A comparisons, so many in a hundred lie within the noise floor."""
 
+RUNS_NEEDED = 10
+"""Of fewer comparisons neither a 95th percentile nor a share of 95 % says anything."""
+
 
 class Level(Part):
     """The trials of one planted share."""
@@ -89,16 +92,16 @@ def _half_width(ci95: tuple[float, float]) -> float:
 
 
 def noise_floor(trials: Sequence[Trial]) -> float | None:
-    """What 95 % of the A/A speedups differ from 1 by at most, as a share; None without any."""
+    """What 95 % of the A/A speedups differ from 1 by at most, as a share; None of fewer than `RUNS_NEEDED`."""
     same = [trial.speedup.ratio for trial in trials if trial.planted == 0 and trial.speedup.ratio is not None]
-    return float(np.expm1(np.percentile(np.abs(np.log(same)), FLOOR_RANK))) if same else None
+    return float(np.expm1(np.percentile(np.abs(np.log(same)), FLOOR_RANK))) if len(same) >= RUNS_NEEDED else None
 
 
 def smallest_change(levels: Sequence[Level]) -> float | None:
     """The smallest planted share from which on every larger one was found in 95 % of its runs; None if none was."""
     smallest = None
     for level in sorted(levels, key=lambda one: -one.planted):
-        if level.planted == 0 or level.found < FOUND_SHARE:
+        if level.planted == 0 or level.found < FOUND_SHARE or level.runs < RUNS_NEEDED:
             break
         smallest = level.planted
     return smallest
