@@ -43,7 +43,7 @@ def _widened(view: View, found: tuple[float, ...]) -> list[str]:
 def harness_share(view: View) -> float | None:
     """Of the wall time of measuring, the share in which no worker computed; None where it was not recorded."""
     seconds = view.results.measuring
-    if seconds is None or not seconds.wall > 0 or not math.isfinite(seconds.busy):
+    if seconds is None or not (math.isfinite(seconds.wall) and math.isfinite(seconds.busy)) or seconds.wall <= 0:
         return None
     return max(0.0, 1 - seconds.busy / seconds.wall)
 
