@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmark.costs import ModuleCosts, module_cost
 from benchmark.measure.attest import mismatch
-from benchmark.measure.statistics import MARGIN, PAIRS_NEEDED, Speedup, paired_speedup, summarise
+from benchmark.measure.statistics import MARGIN, Speedup, paired_speedup, summarise
 from benchmark.measured import ModuleCost, Throughput
 from benchmark.metrics import EMPTY_CLASSES, EMPTY_REFERENCE, MISSED, mean
 from benchmark.plan import REFERENCE_LANE, Group
@@ -16,6 +16,9 @@ from benchmark.results import CaseDice, CaseSurface, Cell, Comparison, Effort, G
 from benchmark.spec import Spec
 from exporters.parity import gate_failure
 from exporters.sam import SAM_MODELS
+
+WARM_SAMPLES = 8
+"""In fewer passes the first touch of each page weighs too much for a share of CPU time to mean anything."""
 
 KERNEL_SHARE = 0.15
 """Above this, the time that the kernel takes is told. Computing alone takes a percent or two."""
@@ -314,8 +317,7 @@ def allocator_notes(cells: Sequence[Cell]) -> list[str]:
     """
     notes = []
     for backend in dict.fromkeys(cell.backend for cell in cells):
-        # In a handful of passes the first touch of each page weighs too much.
-        warm = [c for c in cells if c.backend == backend and c.latency_ms and len(c.latency_ms.samples) >= PAIRS_NEEDED]
+        warm = [c for c in cells if c.backend == backend and c.latency_ms and len(c.latency_ms.samples) >= WARM_SAMPLES]
         share = max((cell.kernel_share or 0.0 for cell in warm), default=0.0)
         if share >= KERNEL_SHARE:
             notes.append(

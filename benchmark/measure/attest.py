@@ -11,12 +11,14 @@ SHAPE_OPERATORS = frozenset(
     {
         *("Shape", "Size", "Cast", "Identity", "ConstantOfShape", "Range"),
         *("Concat", "Expand", "Gather", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze"),
-        *("Add", "Ceil", "Div", "Floor", "Max", "Min", "Mod", "Mul", "Neg", "ReduceProd", "Sub"),
+        *("Abs", "Add", "Ceil", "Div", "Floor", "Max", "Min", "Mod", "Mul", "Neg", "Reciprocal", "Round", "Sub"),
+        *("ReduceMax", "ReduceMin", "ReduceProd"),
         *("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Where"),
     }
 )
 """What sizes are reckoned with. ONNX Runtime itself puts such nodes on the CPU when all their inputs come from a shape
-(`GetCpuPreferredNodes` in `onnxruntime/core/framework/fallback_cpu_capability.cc`); a copy would cost more."""
+(`GetCpuPreferredNodes` in `onnxruntime/core/framework/fallback_cpu_capability.cc`); a copy would cost more. SAM's
+decoder reckons with the slice's size besides, two numbers of an input."""
 
 MOST_SHAPE_NODES = 0.5
 """Sums and products are also what networks are made of: beyond this share of a graph they do not all reckon sizes."""

@@ -97,6 +97,7 @@ class Bench:
         watches: lane → variant → its pairs so far, those of recorded cases included.
         samples: lane → timed passes so far.
         spent_s: on measuring so far.
+        starting_s: what starting the workers and loading took.
         failed: lane → why it takes no further turn.
     """
 
@@ -110,6 +111,7 @@ class Bench:
     watches: dict[str, dict[str, Watch]] = field(default_factory=dict)
     samples: dict[str, int] = field(default_factory=dict)
     spent_s: float = 0.0
+    starting_s: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)
 
     def alive(self, among: Sequence[str]) -> list[str]:

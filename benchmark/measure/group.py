@@ -123,6 +123,7 @@ class Measuring:
         settings = LaneSettings((), self.group.device, threads_of(self.spec), self.spec.options)
         measure = self.spec.measure
         logs = self.run_dir / LOGS / self.group.folder
+        started = time.perf_counter()
         with open_bench(wanted, settings, self.work.sources, self.work.pipeline, measure, logs) as lanes:
             names = [str(key) for key in wanted]
             bench = Bench(
@@ -138,6 +139,7 @@ class Measuring:
                 if record is not None:
                     _take_up(bench, record)
             _load(bench)
+            bench.starting_s = time.perf_counter() - started
             yield bench
 
     def _measure(
@@ -176,7 +178,14 @@ class Measuring:
             pictures = save_pictures(self.run_dir, self.group, chosen, predictions, PICTURES_PER_CASE)
             record = record.model_copy(update={"pictures": pictures})
         took = record.seconds
-        took = took.model_copy(update={"data": data_s, "scoring": took.scoring + time.perf_counter() - scoring})
+        took = took.model_copy(
+            update={
+                "data": data_s,
+                "scoring": took.scoring + time.perf_counter() - scoring,
+                "starting": bench.starting_s,
+            }
+        )
+        bench.starting_s = 0.0  # the first case bears it
         return merged(before, record.model_copy(update={"seconds": took}))
 
 

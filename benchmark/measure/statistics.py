@@ -125,12 +125,12 @@ def paired_speedup(baseline: Sequence[float], candidate: Sequence[float], margin
     times = np.array([baseline, candidate], dtype=float)
     if not (np.isfinite(times) & (times > 0)).all():
         raise ValueError("a time that is not above 0 makes no ratio")
-    logs = np.log(times[0]) - np.log(times[1])
-    ratio = float(np.exp(np.median(logs)))
+    logs = np.log2(times[0]) - np.log2(times[1])
+    ratio = float(np.exp2(np.median(logs)))
     if pairs < PAIRS_NEEDED:
         return Speedup(ratio, None, pairs, "inconclusive", f"{pairs} pairs; an interval needs {PAIRS_NEEDED}")
     low, high = median_interval(logs)
-    interval = math.exp(low), math.exp(high)
+    interval = 2.0**low, 2.0**high
     found = Speedup(ratio, interval, pairs, verdict(interval, margin))
     if found.verdict != "inconclusive":
         return found

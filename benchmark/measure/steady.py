@@ -31,8 +31,8 @@ def is_steady(times: Sequence[float]) -> bool:
     to tell. A slow rise counts as steady: no warm-up ends it, and turns let it hit every backend alike.
 
     Asked after each pass, it ends the warm-up of a flat series with 5 or 10 % noise within ten times in 95 of 100 runs.
-    A fall that halves the time it takes is followed until it is within 5 % of its end in 99 of 100 where it decays over
-    five passes with 5 % noise; a fall slower than the noise is not seen. Both measured: docs/method.md.
+    With 5 % noise, first passes that take half as long again and decay over five passes are followed until within 5 %
+    of their end in 95 of 100; a fall that is slow against the noise is not seen. Both simulated: docs/method.md.
 
     Args:
         times: of each pass, in order, the first call apart; any unit.

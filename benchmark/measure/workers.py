@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from benchmark.measure.worker import Answer, Call, serve
@@ -70,7 +72,7 @@ class Worker:
         self._process: BaseProcess = context.Process(
             target=serve, args=(theirs, Later(make), affinity, log), name=f"sambench {name}", daemon=True
         )
-        with _environment(settings.variables), _born_deaf_to_interrupts():
+        with _environment(settings.variables), _born_deaf_to_interrupts(), _without_the_main_module():
             self._process.start()
         theirs.close()  # or the end of the worker would not end the connection
         self.waited_cpu_s = 0.0
@@ -185,6 +187,20 @@ def _born_deaf_to_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _without_the_main_module() -> Iterator[None]:
+    """A spawned process runs its parent's main script again, with all that it imports; a worker needs none of it.
+
+    So what is sent to a worker must not be defined in the main script.
+    """
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
 
 
 @contextmanager

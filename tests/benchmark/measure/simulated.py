@@ -32,7 +32,7 @@ def both_sides(
 
 
 def in_turns(rng: np.random.Generator, pairs: int, slowdown: float, calls: int, drift: float = 0.3) -> np.ndarray:
-    """Mean times of turns in the schedule's order, on a machine that slows down by `drift` from the first to the last.
+    """Mean times of turns as scheduled, on a machine that slows down by `drift` over 100 pairs, then recovers.
 
     Args:
         slowdown: the candidate's, 0.05 for 5 %.
@@ -44,7 +44,7 @@ def in_turns(rng: np.random.Generator, pairs: int, slowdown: float, calls: int, 
     schedule = Schedule(["baseline", "candidate"], int(rng.integers(2**31)))
     order = np.array([schedule.round(schedule.lanes)[0] == "candidate" for _ in range(pairs)])
     turn = np.arange(pairs)[None, :] * 2 + np.array([order, ~order])
-    machine = 1 + drift * turn / (2 * pairs)
+    machine = 1 + drift * (1 - np.abs(turn / 200 % 2 - 1))
     work = np.array([[1.0], [1.0 + slowdown]])
     return machine * work * noise(rng, 2 * pairs * calls).reshape(2, pairs, calls).mean(axis=2)
 

@@ -117,9 +117,32 @@ def test_threads_that_nobody_asked_for_or_told_are_no_mismatch(threads: int | No
 
 def test_sizes_may_be_reckoned_on_the_cpu_and_a_network_may_not() -> None:
     assert work_on_cpu(on_gpu({"Shape": 8, "Concat": 4, "Add": 2})) is None
+    assert work_on_cpu(on_gpu({"ReduceMax": 1, "Reciprocal": 1})) is None  # SAM's decoder, of the slice's two sides
     assert work_on_cpu(on_gpu({"Shape": 8, "DynamicQuantizeLinear": 1, "ConvInteger": 5})) == (
         "5 × ConvInteger, 1 × DynamicQuantizeLinear"
     )
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        *("Conv", "ConvTranspose", "MatMul", "Gemm", "FusedMatMul", "Attention", "MultiHeadAttention", "Einsum"),
+        *(
+            "LayerNormalization",
+            "InstanceNormalization",
+            "ReduceMean",
+            "Sqrt",
+            "Softmax",
+            "Relu",
+            "PRelu",
+            "Gelu",
+            "Erf",
+        ),
+        *("Resize", "Pad", "MaxPool", "MatMulInteger", "DequantizeLinear", "Clip", "Sigmoid", "SomethingNew"),
+    ],
+)
+def test_what_networks_are_made_of_is_work_wherever_it_stands(operator: str) -> None:
+    assert work_on_cpu(on_gpu({"Shape": 3, operator: 1}, cuda_nodes=1000)) == f"1 × {operator}"
 
 
 def test_sums_and_products_beyond_half_of_the_graph_are_not_all_sizes() -> None:

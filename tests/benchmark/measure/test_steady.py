@@ -44,7 +44,12 @@ def test_a_slow_rise_is_no_start_up() -> None:
 
 
 def test_times_that_spread_too_far_to_tell_are_not_steady() -> None:
-    assert not is_steady([100.0, 200.0, 40.0, 150.0, 110.0, 30.0])
+    assert not is_steady([100.0, 40.0, 150.0, 60.0, 110.0, 170.0])
+
+
+def test_a_hiccup_does_not_make_times_spread_too_far() -> None:
+    """Against the mean, which the hiccup raises to 16, all the others would lie 6 away."""
+    assert is_steady([10.0, 9.2, 10.6, 9.5, 60.0, 10.4, 9.8, 10.9])
 
 
 @given(st.lists(st.floats(1.0, 100.0), min_size=LEAST, max_size=20), st.sampled_from([0.125, 0.5, 4.0, 1024.0]))
