@@ -50,6 +50,8 @@ def attestation_table(view: View) -> Table:
 
 def _names(found: list[str], tasks: int) -> str:
     names = list(dict.fromkeys(found))
+    if tasks == 1:
+        return ""
     return "all" if len(names) == tasks else ", ".join(names)
 
 

@@ -123,6 +123,8 @@ def _range(members: list[Comparison]) -> str:
     """A speedup with its interval, or the smallest and the largest."""
     ordered = sorted(members, key=lambda comparison: comparison.speedup or 0)
     ends = [ordered[0]] if len(ordered) == 1 else [ordered[0], ordered[-1]]
+    if not any(comparison.ci95 for comparison in ends):
+        return " to ".join(dict.fromkeys(speedup(comparison.speedup) for comparison in ends)) + " (no interval)"
     return " to ".join(dict.fromkeys(_with_interval(comparison) for comparison in ends))
 
 

@@ -32,6 +32,14 @@ def test_a_run_on_a_cpu_has_no_columns_of_a_gpu(results: Results) -> None:
     assert row(found, "unet", "ONNX Runtime, cpu, fp32")["execution"].text == "sequential"
 
 
+def test_tasks_are_named_only_where_there_are_several(results: Results) -> None:
+    assert "tasks" not in titles(table(results, one()))
+    other = one().model_copy(update={"task": "Task07_Pancreas"})
+    assert row(table(results, one(), other), "unet")["tasks"].text == "all"
+    apart = other.model_copy(update={"attestation": one(threads=None).attestation})
+    assert [values[-1].text for values in table(results, one(), apart).rows] == [SPLEEN, "Task07_Pancreas"]
+
+
 def test_threads_that_differ_from_those_asked_for_stand_out(results: Results) -> None:
     assert row(table(results, one()), "unet")["threads"] == Value("2 of 2")
     assert row(table(results, one(threads=1)), "unet")["threads"] == Value("≠ 1 of 2", tone="bad")

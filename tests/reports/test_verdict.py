@@ -73,6 +73,18 @@ def test_inconclusive_claims_neither_direction(judged: Judge) -> None:
     assert found.tone == "doubt"
 
 
+def test_too_few_pairs_are_said_once_for_all_comparisons(judged: Judge) -> None:
+    cells = both("pseudolabel", "box") + both("pseudolabel", "point")
+    compared = [
+        comparison("pseudolabel", SPLEEN, prompt, ratio, ci95=None, pairs=6, verdict="inconclusive")
+        for prompt, ratio in (("box", 1.63), ("point", 1.59))
+    ]
+    headline = judged(cells, compared).headline
+    assert (
+        "nor clearly slower than PyTorch on this machine, at 1.59× to 1.63× (no interval) (2 comparisons)" in headline
+    )
+
+
 def test_equivalent_says_within_what_and_an_older_run_does_not(judged: Judge) -> None:
     same = comparison("pseudolabel", SPLEEN, "box", 1.004, ci95=(0.9951, 1.0118), verdict="equivalent")
     found = judged(both("pseudolabel", "box"), [same])
