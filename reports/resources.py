@@ -78,14 +78,19 @@ def _energy_shown(cells: Sequence[Cell]) -> tuple[bool, str]:
     if not any(is_number(one.joules_per_unit) for one in told):
         reasons = list(dict.fromkeys(one.reason or "no reason recorded" for one in told))
         return False, f"Energy could not be measured: {'; '.join(reasons)}."
-    sources = _sources(cells)
-    source = f"{sources[0]}, {IDLE_DRAW}" if len(sources) == 1 else IDLE_DRAW
-    return True, f"Joules of a unit with all its prompts ({source})."
+    origins = _origins(cells)
+    origin = f"{origins[0]}, {IDLE_DRAW}" if len(origins) == 1 else IDLE_DRAW
+    return True, f"Joules of a unit with all its prompts ({origin})."
 
 
-def _sources(cells: Sequence[Cell]) -> list[str]:
+def _origin(energy: Energy) -> str:
+    """The counters that a number comes from, and what they lack."""
+    return "; ".join(filter(None, [energy.source or "source unknown", energy.reason]))
+
+
+def _origins(cells: Sequence[Cell]) -> list[str]:
     energies: list[Energy] = [cell.energy for cell in cells if cell.energy is not None]
-    return list(dict.fromkeys(one.source or "source unknown" for one in energies if is_number(one.joules_per_unit)))
+    return list(dict.fromkeys(_origin(one) for one in energies if is_number(one.joules_per_unit)))
 
 
 def _energy(cell: Cell, cells: Sequence[Cell]) -> tuple[Value, Value]:
@@ -93,9 +98,8 @@ def _energy(cell: Cell, cells: Sequence[Cell]) -> tuple[Value, Value]:
     energy = cell.energy
     if energy is None or not is_number(energy.joules_per_unit):
         return absent(energy.reason if energy else None), unit
-    source = energy.source if len(_sources(cells)) > 1 else None
-    notes = [note for note in (source, energy.reason) if note]
-    return Value(significant(energy.joules_per_unit), "; ".join(notes) or None), unit
+    origin = _origin(energy) if len(_origins(cells)) > 1 else None
+    return Value(significant(energy.joules_per_unit), origin), unit
 
 
 def limit_table(view: View) -> Table | None:

@@ -69,6 +69,13 @@ def test_energy_names_its_source_once_if_all_have_the_same(results: Results) -> 
     assert row(table, "ONNX Runtime")["joules"].note == "NVML GPU 0; no RAPL"
 
 
+def test_what_all_energies_lack_is_told_once(results: Results) -> None:
+    gpu = Energy(joules_per_unit=12.3, source="NVML GPU 0", reason="no RAPL")
+    table = memory(results, one(energy=gpu), one("onnxruntime", energy=gpu))
+    assert "(NVML GPU 0; no RAPL, the machine's idle draw included)" in table.about
+    assert row(table, "PyTorch")["joules"] == row(table, "ONNX Runtime")["joules"] == Value("12.3")
+
+
 def test_an_older_run_without_memory_has_no_table(results: Results) -> None:
     old = one(memory=None, memory_mib=None, energy=None, memory_reason="backends share one process")
     assert memory_table(View(results.model_copy(update={"cells": [old]}))) is None
