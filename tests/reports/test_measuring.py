@@ -39,6 +39,8 @@ def said(results: Results) -> Said:
 def test_the_edges_in_the_caption_are_those_that_decide_a_verdict(said: Said) -> None:
     words = said(comparison("pseudolabel", SPLEEN, "box"))
     assert "beyond the margin of ±2 % (0.980× to 1.020×)" in words
+    # As wide below 1 as above it in ratios: 1 / 1.05, not 1 − 0.05.
+    assert "±5 % (0.952× to 1.050×)" in said(comparison("pseudolabel", SPLEEN, "box", margin=0.05))
     # Half a thousandth inside and outside of what is printed.
     assert [verdict((low, 1.5)) for low in (1.0195, 1.0205)] == ["inconclusive", "faster"]
     assert [verdict((0.5, high)) for high in (0.9809, 0.9799)] == ["inconclusive", "slower"]
@@ -84,14 +86,14 @@ def test_an_inconclusive_row_tells_what_would_settle_it(results: Results) -> Non
 def test_the_shares_of_harness_and_parent_are_worked_out_by_hand(results: Results) -> None:
     table = seconds_table(View(results))
     assert table is not None
-    # 240 s of which 235.2 s busy; 0.9 s of 235.2 s.
+    # 240 s of which 235.2 s busy; 1.2 s of 235.2 s.
     shares = {row[0].text.split(":")[0].split(",")[0]: row[2].text for row in table.rows}
     assert shares["workers computed"] == "98.0 % of the measuring"
     assert shares["the harness's own"] == "2.0 % of the measuring"
-    assert shares["the parent's CPU while workers computed"] == "0.38 % of one core"
+    assert shares["the parent's CPU while workers computed"] == "0.51 % of one core"
     assert [row[1].text for row in table.rows[-3:]] == ["12 s", "3.4 s", "21 s"]
     assert harness_line(View(results)) == (
-        "Measuring took 4 min 0 s; in 2.0 % of it no worker computed, and the parent used 0.38 % of one core while they"
+        "Measuring took 4 min 0 s; in 2.0 % of it no worker computed, and the parent used 0.51 % of one core while they"
         " did."
     )
 
