@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import altair as alt
 import numpy as np
 
@@ -21,6 +23,7 @@ from reports.looks import (
     data,
     finish,
 )
+from reports.measuring import margins
 from reports.speed import WORDS
 from reports.view import View
 
@@ -28,7 +31,7 @@ SAMPLES_SHOWN = 60
 
 
 def speedup(view: View, width: Width) -> Figure | None:
-    """A point and its interval per comparison, beside the line of no change."""
+    """A point and its interval per comparison, beside the line of no change and the margin around it."""
     rows: Rows = []
     for comparison in view.results.comparisons:
         outcome = view.outcome(comparison)
@@ -55,20 +58,24 @@ def speedup(view: View, width: Width) -> Figure | None:
         "speedup",
         "verdict",
         "Speedup with its 95 % interval",
-        "Speedup of each comparison with its 95 % interval beside a line at 1×, as in the table",
-        finish(_speedup_layers(rows), width, max(40, 24 + 15 * lines) * len(rows)),
+        "Speedup of each comparison with its 95 % interval beside a line at 1×"
+        f"{' and the margin around it' if len(margins(view)) == 1 else ''}, as in the table",
+        finish(_speedup_layers(rows, margins(view)), width, max(40, 24 + 15 * lines) * len(rows)),
     )
 
 
-def _speedup_layers(rows: Rows) -> Chart:
+def _speedup_layers(rows: Rows, margins: Sequence[float]) -> Chart:
     verdicts = [verdict for verdict in VERDICT_LOOKS if any(row["verdict"] == verdict for row in rows)]
     looks = [VERDICT_LOOKS[verdict] for verdict in verdicts]
     colour = alt.Color("verdict:N", scale=alt.Scale(domain=verdicts, range=[look[0] for look in looks]))
     shape = alt.Shape("verdict:N", scale=alt.Scale(domain=verdicts, range=[look[1] for look in looks]))
     ends = [row[name] for row in rows for name in ("speedup", "low", "high") if row[name] is not None]
+    # Of comparisons with margins of their own, no band is everybody's.
+    edges = [1 / (1 + margins[0]), 1 + margins[0]] if len(margins) == 1 else []
+    ends += edges
     room = 0.08 * (max(*ends, 1.0) - min(*ends, 1.0) + 0.1)
     domain = alt.Scale(domain=[min(*ends, 1.0) - room, max(*ends, 1.0) + room], nice=False)
-    axis = alt.Axis(title="speedup, × (above 1: faster)", tickCount=6)
+    axis = alt.Axis(title="speedup, × (above 1: less time)", tickCount=6)
     tooltip = [
         alt.Tooltip(f"{name}:N", title=title)
         for name, title in (("what", "what"), ("shown", "speedup"), ("interval", "95 % interval"), ("pairs", "pairs"))
@@ -76,11 +83,20 @@ def _speedup_layers(rows: Rows) -> Chart:
     base = alt.Chart(data(rows)).encode(y=alt.Y("what:N", sort=None, axis=TWO_LINES), tooltip=tooltip)
     x = alt.X("speedup:Q", scale=domain, axis=axis)
     return alt.layer(
+        *_band(edges, domain),
         alt.Chart(data([{"one": 1}])).mark_rule(strokeDash=[5, 4], color=GREY).encode(x=alt.X("one:Q", scale=domain)),
         base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", axis=axis), x2="high:Q", color=colour),
         base.mark_point(filled=True, size=120, opacity=1).encode(x=x, color=colour, shape=shape),
         base.mark_text(dy=-14, color=GREY, fontSize=12).encode(x=x, text="shown:N"),
     )
+
+
+def _band(edges: list[float], domain: alt.Scale) -> list[alt.Chart]:
+    """What counts as equivalent."""
+    if not edges:
+        return []
+    band = alt.Chart(data([{"from": edges[0], "to": edges[1]}]))
+    return [band.mark_rect(color=GREY, opacity=0.18).encode(x=alt.X("from:Q", scale=domain), x2="to:Q")]
 
 
 def latency(view: View, stage: str, width: Width) -> Figure | None:

@@ -42,8 +42,10 @@ def render(summary: Summary, drawn: tuple[Figure, ...]) -> str:
     blocks.append(escape(" · ".join(summary.facts)))
     blocks += _section("What failed", summary.problems)
     blocks += _section("Verdict", summary.verdicts, charts=charts("verdict"))
-    blocks += _section("Latency", summary.latency, summary.segmentation, charts=charts("latency"))
+    times = (summary.latency, summary.start, summary.segmentation, summary.server)
+    blocks += _section("Latency", *times, charts=charts("latency"))
     blocks += _section("Where the time goes", *summary.phases, charts=charts("phases"))
+    blocks += _section("Memory and limit", summary.memory, summary.limit)
     dice = [] if summary.folds_dice else [summary.dice]
     surfaces = [] if summary.folds_dice else [summary.surfaces]
     effect = (summary.supervision, summary.supervision_labels)
@@ -53,7 +55,7 @@ def render(summary: Summary, drawn: tuple[Figure, ...]) -> str:
         blocks += _folded("Surfaces per label and backend", _tables(summary.surfaces))
     blocks += _folded("Dice per case", [_table(summary.dice_cases)])
     blocks += _folded("Surfaces per case", _tables(summary.surface_cases))
-    ran = (summary.attestation, summary.networks, summary.tasks, summary.trainings)
+    ran = (summary.attestation, summary.measuring, summary.networks, summary.tasks, summary.trainings)
     blocks += _section("What ran", *ran, charts=charts("trainings"))
     blocks += [escape(f"Where a label is absent: {rule}.") for rule in summary.rules]
     if summary.notes:

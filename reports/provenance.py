@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from benchmark.measured import Attested
-from benchmark.results import Cell, Training
+from benchmark.results import Training
 from reports.speed import place, place_columns
 from reports.table import Column, Table, Tone, Value, absent, keys, known
-from reports.text import ABSENT, REFERENCE, backend_name, count, dice, duration, significant
+from reports.text import REFERENCE, count, dice, duration, settings, significant
 from reports.view import View
 
 STATUS: dict[str, tuple[str, Tone]] = {
@@ -32,78 +31,6 @@ def problem_table(view: View) -> Table | None:
         return None
     columns = (*place_columns(view), *keys("backend"), Column("status", "text"), Column("reason", "text"))
     return Table("problems", "Cells without a valid result", columns, rows)
-
-
-def attestation_table(view: View) -> Table:
-    """What was asked for and what really ran; cells that attest the same share a row."""
-    shared: dict[tuple[Value, ...], list[str]] = {}
-    for cell in view.results.cells:
-        for role, attested in cell.attestation.items():
-            shared.setdefault(_attestation(cell, role, attested), []).append(cell.task)
-        if not cell.attestation:
-            reason = cell.reason or "the cell attests nothing"
-            shared.setdefault(_unattested(cell, reason), []).append(cell.task)
-    tasks = len({cell.task for cell in view.results.cells})
-    rows = tuple((*row, Value(_names(found, tasks))) for row, found in shared.items())
-    return Table(
-        key="attestation",
-        title="What really ran",
-        columns=(
-            *keys("stage", "model", "runner", "requested"),
-            Column("ran", "text"),
-            Column("providers", "text"),
-            Column("nodes per provider", "text"),
-            Column("threads"),
-            Column("notes", "text"),
-            Column("tasks", "text"),
-        ),
-        rows=rows,
-        about="Asked of the backends themselves after loading, not copied from the settings.",
-    ).trimmed()
-
-
-def _names(found: list[str], tasks: int) -> str:
-    names = list(dict.fromkeys(found))
-    return "all" if len(names) == tasks else ", ".join(names)
-
-
-def _requested(cell: Cell, part: Attested | None = None) -> Value:
-    asked = f"{backend_name(cell.backend)}, {cell.device}, {cell.precision}"
-    # A part of a reduced artifact that stays in fp32 by choice is no mismatch, but must be seen.
-    kept = part is not None and part.requested_precision != cell.precision
-    return Value(f"{asked} (this part {part.requested_precision})" if part is not None and kept else asked)
-
-
-def _attestation(cell: Cell, role: str, attested: Attested) -> tuple[Value, ...]:
-    # A fallback to another device is the one thing this table exists to show.
-    same = (attested.device, attested.precision) == (cell.device, attested.requested_precision)
-    ran = f"{backend_name(attested.backend)} {attested.version}, {attested.device}, {attested.precision}"
-    nodes = attested.nodes_per_provider
-    counted = Value(", ".join(f"{name}: {number:,}" for name, number in nodes.items())) if nodes else None
-    return (
-        Value(cell.stage),
-        Value(cell.model),
-        Value(role),
-        _requested(cell, attested),
-        Value(ran if same else f"≠ {ran}", tone="plain" if same else "bad"),
-        Value(", ".join(attested.providers) or ABSENT),
-        counted or absent("this backend does not tell nodes per provider"),
-        Value(str(attested.threads))
-        if attested.threads is not None
-        else absent("this backend does not tell its threads"),
-        Value("; ".join(attested.notes)),
-    )
-
-
-def _threads(attested: Attested) -> Value:
-    if attested.threads is None:
-        return absent("this backend does not tell its threads")
-    return Value(str(attested.threads))
-
-
-def _unattested(cell: Cell, reason: str) -> tuple[Value, ...]:
-    nothing = absent(reason)
-    return (Value(cell.stage), Value(cell.model), nothing, _requested(cell), *[nothing] * 4, Value(""))
 
 
 def task_table(view: View) -> Table:
@@ -201,20 +128,32 @@ def _best(training: Training) -> tuple[Value, Value]:
 def environment_table(view: View) -> Table:
     """The machine and the libraries."""
     machine = view.results.environment
-    load = absent("not readable on this system") if machine.load_before is None else Value(f"{machine.load_before:.2f}")
+    unreadable = absent("not readable on this system")
+    load = unreadable if machine.load_before is None else Value(f"{machine.load_before:.2f}")
     facts: list[tuple[str, Value]] = [
         ("machine", Value(machine.machine)),
         ("CPU", Value(f"{machine.cpu}, {count(machine.cores, 'core')}")),
         ("memory", Value(f"{significant(machine.memory_gib)} GiB")),
+        ("frequency governor", Value(machine.governor) if machine.governor else unreadable),
         ("GPU", Value(machine.gpu or "none")),
+        *(
+            [("driver", Value(machine.driver) if machine.driver else unreadable)]
+            if machine.gpu or machine.driver
+            else []
+        ),
         ("system", Value(machine.os)),
         ("threads given to each backend", Value(str(machine.threads))),
         ("load before the run", load),
+        *([("other processes", Value(machine.busy, tone="doubt"))] if machine.busy else []),
+        (
+            "calibration",
+            Value(view.results.calibration or "none of this machine: verdicts rest on the margin asked for"),
+        ),
         ("Python", Value(machine.python)),
         ("libraries", Value(", ".join(f"{name} {version}" for name, version in machine.libraries.items()))),
         ("sambench", Value(view.results.sambench_version)),
     ]
     if machine.variables:
-        facts.append(("variables", Value(", ".join(f"{name}={value}" for name, value in machine.variables.items()))))
+        facts.append(("variables", Value(settings(machine.variables))))
     rows = tuple((Value(name), value) for name, value in facts)
     return Table("environment", "Environment", (*keys("what"), Column("value", "text")), rows)

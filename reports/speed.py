@@ -1,20 +1,19 @@
-"""Tables of time: the verdict of each comparison, latency, and where the time goes."""
+"""Tables of speed: the verdict of each comparison, and where the time goes."""
 
 from __future__ import annotations
 
-from benchmark.measured import Latency
 from benchmark.results import Cell, Comparison
+from reports.measuring import margin_sentences, margins
 from reports.table import Column, Table, Tone, Value, absent, keys, known
 from reports.text import (
     condition,
     dice,
     difference,
     interval,
-    is_number,
     lane_name,
+    margin,
     milliseconds,
     parity,
-    significant,
     speedup,
 )
 from reports.view import Outcome, View, lacks_dice
@@ -46,6 +45,8 @@ def verdict_table(view: View) -> Table:
     pairs = {view.sides(comparison) for comparison in comparisons}
     candidate, baseline = pairs.pop() if len(pairs) == 1 else ("candidate", "baseline")
     several = any(view.compared(comparison) for comparison in comparisons)
+    found = margins(view)
+    margins_differ = len(found) > 1
     return Table(
         key="verdict",
         title="Verdict of each comparison",
@@ -55,22 +56,26 @@ def verdict_table(view: View) -> Table:
             Column("speedup"),
             Column("95 % interval"),
             Column("pairs", width=110),
-            Column("verdict", "text"),
+            *([Column("margin")] if margins_differ else []),
+            Column(f"verdict at {margin(found[0])}" if len(found) == 1 else "verdict", "text"),
             Column("gate", "text"),
             Column(f"Dice {baseline}", width=100),
             Column(f"Dice {candidate}", width=100),
             Column("Dice difference"),
             Column("mask parity", width=120),
         ),
-        rows=tuple(_verdict_row(view, comparison) for comparison in comparisons),
-        about=(
-            f"Speedup is {baseline} time ÷ {candidate} time, the median over pairs in turns; above 1× is faster."
-            f" Mask parity is the mean Dice between the two backends' masks."
+        rows=tuple(_verdict_row(view, comparison, margins_differ) for comparison in comparisons),
+        about=" ".join(
+            [
+                f"Speedup is {baseline} time ÷ {candidate} time, the median over pairs in turns.",
+                *margin_sentences(view),
+                "Mask parity is the mean Dice between the two backends' masks.",
+            ]
         ),
     )
 
 
-def _verdict_row(view: View, comparison: Comparison) -> tuple[Value, ...]:
+def _verdict_row(view: View, comparison: Comparison, margins_differ: bool) -> tuple[Value, ...]:
     outcome = view.outcome(comparison)
     word, tone = WORDS[outcome]
     counts = outcome not in ("gate", "unmeasured")
@@ -88,6 +93,7 @@ def _verdict_row(view: View, comparison: Comparison) -> tuple[Value, ...]:
         known(speedup(comparison.speedup), why) if counts else absent(why),
         known(interval(comparison.ci95), why) if counts else absent(why),
         Value(str(comparison.pairs)),
+        *([_margin(comparison)] if margins_differ else []),
         Value(word, comparison.reason if counts else None, tone),
         _gate(outcome, comparison, why),
         _cell_dice(view.baseline(comparison)),
@@ -95,6 +101,10 @@ def _verdict_row(view: View, comparison: Comparison) -> tuple[Value, ...]:
         known(difference(view.dice_difference(comparison)), _lacking((candidate, view.baseline(comparison)))),
         known(parity(measured.mask_dice), measured.reason) if measured else absent(_lacking((candidate,))),
     )
+
+
+def _margin(comparison: Comparison) -> Value:
+    return absent("none was recorded") if comparison.margin is None else Value(margin(comparison.margin))
 
 
 def _gate(outcome: Outcome, comparison: Comparison, why: str) -> Value:
@@ -129,61 +139,6 @@ def cell_reason(cell: Cell, otherwise: str) -> str:
     if cell.status == "ok":
         return cell.reason or otherwise
     return f"{lane_name(cell.backend, cell.precision)} {cell.status}: {cell.reason or 'no reason recorded'}"
-
-
-def latency_table(view: View) -> Table:
-    """One row per cell, also for those without a valid result."""
-    return Table(
-        key="latency",
-        title="Latency and throughput",
-        columns=(
-            *place_columns(view),
-            *keys("backend"),
-            Column("p50 ms"),
-            Column("p90 ms"),
-            Column("p99 ms", width=100),
-            Column("mean ms"),
-            Column("per", "text"),
-            Column("samples", width=120),
-            Column("volume p50 ms", width=120),
-            Column("throughput", width=100),
-            Column("loading ms", width=140),
-            Column("first call ms", width=140),
-            Column("memory MiB", width=140),
-        ),
-        rows=tuple(_latency_row(view, cell) for cell in view.results.cells),
-        about=(
-            "Milliseconds of one unit of work, end to end. A percentile stands only where the samples support it."
-            " Loading is not part of the other columns, nor is the first call where there was a warm-up."
-        ),
-    )
-
-
-def _latency_row(view: View, cell: Cell) -> tuple[Value, ...]:
-    # An invalid cell may have been timed; a time that nobody may use is not shown.
-    ok = cell.status == "ok"
-    otherwise = cell_reason(cell, "not measured")
-    unit, volume = (cell.latency_ms, cell.volume_latency_ms) if ok else (None, None)
-    throughput = cell.throughput if ok and cell.throughput and is_number(cell.throughput.value) else None
-    return (
-        *place(cell.stage, cell.task, cell.model, cell.prompt),
-        Value(view.variant(cell)),
-        *(_time(unit, name, otherwise) for name in ("p50", "p90", "p99", "mean")),
-        Value(cell.latency_unit),
-        Value(f"{len(unit.samples):,}") if unit else absent(otherwise),
-        _time(volume, "p50", otherwise),
-        Value(f"{significant(throughput.value)} {throughput.unit}") if throughput else absent(otherwise),
-        known(milliseconds(cell.load_ms if ok else None), otherwise),
-        known(milliseconds(cell.first_call_ms if ok else None), otherwise),
-        known(significant(cell.memory_mib), cell.memory_reason or otherwise),
-    )
-
-
-def _time(latency: Latency | None, name: str, otherwise: str) -> Value:
-    if latency is None:
-        return absent(otherwise)
-    too_few = f"{len(latency.samples)} samples do not support it"
-    return known(milliseconds(getattr(latency, name)), latency.reason or too_few)
 
 
 def phase_tables(view: View) -> tuple[Table, ...]:

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 import yaml
 
 from benchmark.results import Results
-from reports import accuracy, effort, provenance, speed, supervision, surfaces, windows
+from reports import (
+    accuracy,
+    attestation,
+    effort,
+    measuring,
+    provenance,
+    resources,
+    speed,
+    supervision,
+    surfaces,
+    times,
+    windows,
+)
 from reports.lineup import lineups
 from reports.table import Table
 from reports.text import count, duration, moment
@@ -25,8 +37,12 @@ class Summary:
     problems: Table | None
     verdicts: Table
     latency: Table
+    start: Table
     segmentation: Table | None
+    server: Table | None
     phases: tuple[Table, ...]
+    memory: Table | None
+    limit: Table | None
     prompts: tuple[Table, ...]
     dice: Table
     dice_in_short: Table
@@ -37,6 +53,8 @@ class Summary:
     supervision: Table | None
     supervision_labels: Table | None
     attestation: Table
+    measuring: Table | None
+    harness: str | None
     networks: Table | None
     rules: tuple[str, ...]
     tasks: Table
@@ -70,9 +88,13 @@ def summarize(results: Results) -> Summary:
         verdict=judge(view),
         problems=provenance.problem_table(view),
         verdicts=speed.verdict_table(view),
-        latency=speed.latency_table(view),
+        latency=times.latency_table(view),
+        start=times.start_table(view),
         segmentation=windows.segmentation_table(view),
+        server=times.server_table(view),
         phases=speed.phase_tables(view),
+        memory=resources.memory_table(view),
+        limit=resources.limit_table(view),
         prompts=effort.prompt_tables(view),
         dice=accuracy.dice_table(view),
         dice_in_short=accuracy.dice_in_short(view, ((one.task, one.model) for one in lineups(view))),
@@ -82,7 +104,9 @@ def summarize(results: Results) -> Summary:
         surface_cases=surfaces.case_table(view),
         supervision=supervision.supervision_table(view),
         supervision_labels=supervision.supervision_label_table(view),
-        attestation=provenance.attestation_table(view),
+        attestation=attestation.attestation_table(view),
+        measuring=measuring.seconds_table(view),
+        harness=measuring.harness_line(view),
         networks=windows.network_table(view),
         rules=windows.empty_class_rules(view),
         tasks=provenance.task_table(view),

@@ -19,6 +19,9 @@ STYLES: dict[Tone, str] = {"plain": "", "good": "green", "bad": "red", "doubt": 
 # A value up to this length stays in one line, and the keys have so much room; the later ones for narrow terminals.
 LEAST_WIDTHS = (24, 16, 12, 8, 5)
 
+# From this width on there is room for what is nice to know: how it started, and what memory it took.
+ROOMY = 140
+
 # A space of padding and one of division.
 ROOM_OF_A_COLUMN = 2
 
@@ -29,16 +32,20 @@ def print_report(results: Results, console: Console) -> None:
     console.print(_verdict(summary))
     if summary.problems:
         console.print(_table(summary.problems, console))
-    for table in (summary.verdicts, summary.latency):
+    roomy = console.width >= ROOMY
+    for table in (summary.verdicts, summary.latency, *((summary.start, summary.memory) if roomy else ())):
         _print_by_task(table, console)
     for table in summary.prompts:
         for part in _in_parts(table.fitting(console.width), console.width):
             console.print(_table(part, console))
         console.print(Padding(Text(table.about, style="dim"), (0, 0, 0, 1)))
     _print_by_task(summary.segmentation, console)
+    _print_by_task(summary.server, console)
     _print_by_task(summary.dice_in_short, console)
     _print_by_task(summary.surfaces_in_short, console)
     _print_by_task(summary.supervision, console)
+    if summary.harness:
+        console.print(Padding(Text(summary.harness, style="dim"), (1, 0, 0, 1)))
 
 
 def _print_by_task(table: Table | None, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 ABSENT = "–"
 
@@ -48,18 +49,51 @@ def milliseconds(value: float | None) -> str:
     return significant(value)
 
 
+def percent(share: float | None, digits: int = 3) -> str:
+    """A share of 1 with so many significant digits, as in 41.3 %."""
+    shown = significant(None if share is None else 100 * share, digits)
+    return shown if shown == ABSENT else f"{shown} %"
+
+
+def margin(value: float) -> str:
+    """Half the width of what counts as equivalent, as in ±2 %."""
+    return f"±{100 * value:.3g} %"
+
+
+def _decimals(*ratios: float) -> int:
+    """Near 1, where a margin of 2 % decides, two decimals would hide on which side of its edge a bound lies."""
+    return 3 if any(0.9 < ratio < 1.1 for ratio in ratios) else 2
+
+
 def speedup(value: float | None) -> str:
-    """A ratio of times, as in 2.31×."""
+    """A ratio of times, as in 2.31×, and near 1 as in 1.012×."""
     if value is None or not math.isfinite(value):
         return ABSENT
-    return f"{value:.2f}×" if abs(value) < 100 else f"{value:.0f}×"
+    return f"{value:.{_decimals(value)}f}×" if abs(value) < 100 else f"{value:.0f}×"
 
 
 def interval(bounds: tuple[float, float] | None) -> str:
-    """A confidence interval of a speedup, as in [2.25, 2.38]."""
+    """A confidence interval of a speedup, as in [2.25, 2.38], and near 1 as in [0.998, 1.027]."""
     if bounds is None or not all(math.isfinite(bound) for bound in bounds):
         return ABSENT
-    return f"[{bounds[0]:.2f}, {bounds[1]:.2f}]"
+    decimals = _decimals(*bounds)
+    return f"[{bounds[0]:.{decimals}f}, {bounds[1]:.{decimals}f}]"
+
+
+def processors(numbers: Sequence[int]) -> str:
+    """Numbers of processors, runs of them in short, as in 0–3, 8."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+
+
+def settings(variables: Mapping[str, str]) -> str:
+    """Environment variables, as a shell would take them."""
+    return ", ".join(f"{name}={value}" for name, value in variables.items())
 
 
 def dice(value: float | None) -> str:

@@ -9,7 +9,7 @@ from benchmark.results import Comparison, TaskInfo
 from reports.effort import effort_sentences
 from reports.supervision import supervision_sentences
 from reports.table import Tone
-from reports.text import ABSENT, condition, count, difference, interval, join, lane_name, sentence, speedup
+from reports.text import ABSENT, condition, count, difference, interval, join, lane_name, margin, sentence, speedup
 from reports.view import STAGES, Outcome, View, lacks_dice
 
 VERBS = {"pseudolabel": "pseudo-labels", "train": "trains", "segment": "segments"}
@@ -110,14 +110,21 @@ def _uniform(outcome: Outcome, members: list[Comparison], against: str) -> str:
     if outcome == "slower":
         return f"slower{than}, at {_range(members)} of its speed{many}"
     if outcome == "equivalent":
-        return f"as fast{f' as {against}' if against else ''}, at {_range(members)}{many}"
+        within = f" within {margin(widest)}" if (widest := _widest_margin(members)) is not None else ""
+        return f"as fast{f' as {against}' if against else ''}{within}, at {_range(members)}{many}"
     return f"neither clearly faster nor clearly slower{than}, at {_range(members)}{many}"
+
+
+def _widest_margin(members: list[Comparison]) -> float | None:
+    return max((comparison.margin for comparison in members if comparison.margin is not None), default=None)
 
 
 def _range(members: list[Comparison]) -> str:
     """A speedup with its interval, or the smallest and the largest."""
     ordered = sorted(members, key=lambda comparison: comparison.speedup or 0)
     ends = [ordered[0]] if len(ordered) == 1 else [ordered[0], ordered[-1]]
+    if not any(comparison.ci95 for comparison in ends):
+        return " to ".join(dict.fromkeys(speedup(comparison.speedup) for comparison in ends)) + " (no interval)"
     return " to ".join(dict.fromkeys(_with_interval(comparison) for comparison in ends))
 
 

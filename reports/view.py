@@ -94,6 +94,11 @@ class View:
             return None
         return " / ".join(self.sides(comparison)) + (f" {comparison.device}" if self.many_devices else "")
 
+    def measure_setting(self, name: str) -> object:
+        """What the specification says in its section `measure`; None where an older run knew no such field."""
+        section = self.results.spec.get("measure")
+        return section.get(name) if isinstance(section, Mapping) else None
+
     def cells(self, stage: str) -> list[Cell]:
         """The cells of a stage."""
         return [cell for cell in self.results.cells if cell.stage == stage]

@@ -8,6 +8,7 @@ from benchmark.results import Cell
 from reports.speed import cell_reason, place, place_columns
 from reports.table import Column, Table, Value, absent, keys, known
 from reports.text import milliseconds, significant
+from reports.times import no_throughput
 from reports.view import View
 
 
@@ -45,15 +46,17 @@ def _segmentation_row(view: View, cell: Cell) -> tuple[Value, ...]:
         known(milliseconds(window.p50 if window else None), otherwise),
         known(milliseconds(volume.p50 if volume else None), otherwise),
         known(milliseconds(mean), otherwise),
-        _per_minute(cell, mean, otherwise),
+        _per_minute(view, cell, mean, otherwise),
         _first_shapes(cell.first_shape_ms if ok else {}, otherwise),
     )
 
 
-def _per_minute(cell: Cell, volume_ms: float | None, otherwise: str) -> Value:
+def _per_minute(view: View, cell: Cell, volume_ms: float | None, otherwise: str) -> Value:
     """As the cell counts it; of one that counts slices, some slices of each volume, there is none."""
-    if not volume_ms or cell.throughput is None:
+    if not volume_ms:
         return absent(otherwise)
+    if cell.throughput is None:
+        return absent(no_throughput(view, cell))
     if cell.throughput.unit != "volumes/min":
         return absent("only some slices of each volume were segmented")
     return Value(significant(cell.throughput.value))

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmark.measured import Attested, Environment, Latency, Throughput
+from benchmark.measure.statistics import summarise
+from benchmark.measured import Environment, Latency, Throughput
 from benchmark.metrics import EMPTY_CLASSES, MISSED
 from benchmark.results import (
     CaseDice,
@@ -23,6 +24,7 @@ from benchmark.results import (
 )
 from benchmark.weak_vs_full import weak_against_full
 from exporters.manifest import RANDOM_WEIGHTS
+from tests.reports.measured_factory import BUSY, CALIBRATION, PEAK, SECONDS, process
 
 SPLEEN, HOSTILE = "Task09_Spleen", "<script>alert('x')</script> | Task07"
 ABDOMEN = "Task20_Abdomen"
@@ -47,32 +49,10 @@ MODEL_PHASES = ("encode", "decode", "infer")
 
 def latency(median: float, n: int, rng: np.random.Generator) -> Latency:
     """Skewed samples around a median, with percentiles where MLPerf's bound allows them."""
-    samples = median * (0.94 + rng.gamma(2.0, 0.04, n))
-    p50, p90, p99 = np.percentile(samples, (50, 90, 99))
-    reason = f"p90 needs 64 samples and p99 needs 662; there are {n}" if n < 662 else None
-    return Latency(
-        p50=float(p50),
-        p90=float(p90) if n >= 64 else None,
-        p99=float(p99) if n >= 662 else None,
-        mean=float(samples.mean()),
-        samples=[float(sample) for sample in samples],
-        reason=reason,
-    )
-
-
-def attestation(stage: str, backend: str) -> dict[str, Attested]:
-    """A CPU attestation for each runner of a stage."""
-    ort = backend == "onnxruntime"
-    one = Attested(
-        backend=backend,
-        version="1.23.2" if ort else "2.9.1",
-        device="cpu",
-        precision="fp32",
-        providers=["CPUExecutionProvider"] if ort else ["eager"],
-        nodes_per_provider={"CPUExecutionProvider": 412} if ort else None,
-        threads=2,
-    )
-    return dict.fromkeys(("encoder", "decoder") if stage == "pseudolabel" else ("unet",), one)
+    found = summarise((median * (0.94 + rng.gamma(2.0, 0.04, n))).tolist())
+    if found is None:
+        raise ValueError("a latency needs samples")
+    return found
 
 
 WINDOWS: dict[str, object] = {
@@ -95,7 +75,7 @@ def segmentation(phases: dict[str, float], rng: np.random.Generator) -> dict[str
         "first_shape_ms": {"8×512×512": 96.0, "3×512×512": 61.0},
         "sliding_window": WINDOWS,
         "preprocessing": SEEN_AS,
-        "throughput": Throughput(value=60e3 / (sum(phases.values()) * 30), unit="volumes/min"),
+        "throughput": Throughput(value=60e3 / (sum(phases.values()) * 30), unit="volumes/min", units=19, seconds=9.7),
     }
 
 
@@ -144,12 +124,10 @@ def cell(stage: str, task: str, prompt: str, backend: str, **changes: object) ->
         "latency_ms": latency(sum(phases.values()), 90 if stage == "pseudolabel" else 700, rng),
         "volume_latency_ms": latency(sum(phases.values()) * 30, 3, rng),
         "phases_ms": phases,
-        "throughput": Throughput(value=1000 / sum(phases.values()), unit="slices/s"),
+        "throughput": Throughput(value=1000 / sum(phases.values()), unit="slices/s", units=24, seconds=9.8),
+        "device_latency_ms": latency(sum(ms for name, ms in phases.items() if name in MODEL_PHASES), 90, rng),
         "parity": Parity(mask_dice=0.99987, dice_delta=0.0),
-        "memory_mib": 812.0,
-        "attestation": attestation(stage, backend),
-        "load_ms": 431.0,
-        "first_call_ms": 1302.0,
+        **process(stage, backend, phases, without=task == HOSTILE),
     }
     values |= surfaces(entries, task)
     if stage == "segment":
@@ -188,6 +166,7 @@ def comparison(stage: str, task: str, prompt: str, speedup: float | None = 2.31,
         "speedup": speedup,
         "ci95": None if speedup is None else (speedup - 0.06, speedup + 0.07),
         "pairs": 30,
+        "margin": 0.02,
         "verdict": "inconclusive" if speedup is None else "faster",
         "gate": "pass",
     }
@@ -248,8 +227,15 @@ FAILED: dict[str, object] = {
     "volume_latency_ms": None,
     "surface_per_case": [],
     "throughput": None,
+    "device_latency_ms": None,
+    "modules": {},
+    "server": None,
     "parity": None,
     "memory_mib": None,
+    "memory": None,
+    "energy": None,
+    "warmup": None,
+    "worker": None,
     "load_ms": None,
     "first_call_ms": None,
     "phases_ms": {},
@@ -298,6 +284,8 @@ def build(folder: Path, size: int = 64) -> Results:
             libraries={"torch": "2.9.1", "onnxruntime": "1.23.2", "monai": "1.5.1", "numpy": "2.3.4"},
             threads=2,
             load_before=0.12,
+            busy=BUSY,
+            governor="powersave",
             variables={"OMP_NUM_THREADS": "2"},
         ),
         spec={
@@ -305,6 +293,7 @@ def build(folder: Path, size: int = 64) -> Results:
             "data": {"root": "data", "tasks": [SPLEEN, HOSTILE]},
             "sam": {"models": ["litemedsam"], "prompts": ["box", "point"]},
             "backends": ["pytorch", "onnxruntime"],
+            "measure": {"margin": 0.02, "warmup": 1, "scenarios": ["single-stream", "offline", "server"]},
         },
         tasks=[
             TaskInfo(
@@ -344,6 +333,10 @@ def build(folder: Path, size: int = 64) -> Results:
         cells=cells,
         comparisons=comparisons,
         pictures=pictures,
+        peak=PEAK,
+        measuring=SECONDS,
+        calibration=CALIBRATION,
+        notes=[f"The machine was busy before the run: {BUSY}"],
     )
     results.supervision = weak_against_full(results)
     return results

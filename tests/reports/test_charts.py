@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmark.results import Results
 from reports.chart_effort import effort, side_by_side
+from reports.chart_speed import speedup
 from reports.charts import figures, png, specification
 from reports.view import View
 from tests.reports.report_factory import ABDOMEN, without_dice
@@ -20,6 +21,25 @@ def rows(spec: dict[str, Any], layer: int) -> list[dict[str, Any]]:
     """The data of a layer, which may be that of the whole chart."""
     source = spec["layer"][layer].get("data") or spec["data"]
     return list(spec["datasets"][source["name"]] if "name" in source else source["values"])
+
+
+def test_the_speedup_chart_shades_what_counts_as_equivalent(results: Results) -> None:
+    figure = speedup(View(results), 640)
+    assert figure is not None and "the margin around it" in figure.alt
+    spec = specification(figure)
+    assert spec["layer"][0]["mark"]["type"] == "rect"
+    (band,) = rows(spec, 0)
+    assert (band["from"], band["to"]) == pytest.approx((1 / 1.02, 1.02))
+
+
+@pytest.mark.parametrize("margins", [(None,), (0.02, 0.05)])
+def test_without_one_margin_for_all_comparisons_no_band_is_drawn(results: Results, margins: tuple[float, ...]) -> None:
+    compared = [
+        one.model_copy(update={"margin": margin}) for one in results.comparisons[: len(margins)] for margin in margins
+    ]
+    figure = speedup(View(results.model_copy(update={"comparisons": compared})), 640)
+    assert figure is not None and "margin" not in figure.alt
+    assert "rect" not in {layer["mark"]["type"] for layer in specification(figure)["layer"]}
 
 
 def test_the_effort_chart_has_a_named_point_for_each_strategy_and_a_faint_one_for_each_label(wide: Results) -> None:

@@ -21,6 +21,7 @@ from reports.markdown import render as markdown_of
 from reports.summary import summarize
 from reports.terminal import print_report
 from reports.view import View
+from tests.reports.measured_factory import BUSY, CALIBRATION, NO_ENERGY
 from tests.reports.report_factory import HOSTILE, ORGANS
 
 
@@ -183,6 +184,55 @@ def test_what_a_missed_organ_windows_and_supervision_say_is_in_every_format(
         assert "Where a label is absent: a label that the reference lacks" in shown
         assert "Weak against full supervision, label by label" in shown
         assert "Surfaces per case" in shown and "volumes a minute" in shown
+
+
+def test_how_it_was_measured_is_in_every_format_and_the_machine_is_called_busy_once_on_the_first_screen(
+    results: Results, html: str, markdown: str
+) -> None:
+    stream = io.StringIO()
+    print_report(results, Console(file=stream, width=140))
+    terminal = " ".join(stream.getvalue().replace("│", " ").split())
+    for shown in (html, markdown, terminal):
+        assert "±2 %" in shown and "device" in shown and "not steady" in shown
+        assert "p90 ≤ 500 ms" in shown and "p99 needs 662 samples, 572 more" in shown
+        assert shown.count(f"The machine was busy before the run: {BUSY}") == 1
+    assert "in 2.0 % of it no worker computed" in terminal
+    for shown in (html, markdown):
+        assert "beyond the margin of ±2 % (0.980× to 1.020×)" in shown
+        assert "How near to the machine's limit" in shown.replace("&#39;", "'")
+        assert "What measuring took" in shown and NO_ENERGY in shown and CALIBRATION in shown
+        assert "Every worker could use the processors 0–1 and had OMP" in shown
+
+
+def test_results_of_before_the_engine_still_render(results: Results, run_dir: Path, tmp_path: Path) -> None:
+    old = json.loads(results.model_dump_json(exclude={"peak", "measuring", "calibration", "notes"}))
+    old["environment"] = {k: v for k, v in old["environment"].items() if k not in ("busy", "governor", "driver")}
+    old["spec"].pop("measure")
+    for one in old["comparisons"]:
+        del one["margin"]
+    told = {"requested_threads", "execution", "tf32", "graph_capture", "driver", "operators_on_cpu"}
+    for one in old["cells"]:
+        for later in ("device_latency_ms", "modules", "server", "memory", "energy", "warmup", "worker"):
+            del one[later]
+        one["memory_mib"] = None
+        one["memory_reason"] = "backends share one process"
+        if one["throughput"]:
+            one["throughput"] = {key: one["throughput"][key] for key in ("value", "unit")}
+        one["attestation"] = {
+            role: {key: value for key, value in part.items() if key not in told}
+            for role, part in one["attestation"].items()
+        }
+    (tmp_path / "results.json").write_text(json.dumps(old), encoding="utf-8")
+    read = load_results(tmp_path)
+    # The charts' own script has words of its own.
+    for shown in (" ".join(Page(html_of(read, run_dir)).words), markdown_of(summarize(read), ())):
+        assert "This run recorded no margin" in shown and "1.30 slices/s" in shown
+        assert "this run kept no device-resident clock" in shown
+        for later in ("Memory and", "What measuring took", "Server:", "verdict at", "offline", "execution"):
+            assert later not in shown
+    stream = io.StringIO()
+    print_report(read, Console(file=stream, width=140))
+    assert "Measuring took" not in stream.getvalue() and "▲ faster" in stream.getvalue()
 
 
 def test_results_of_before_surfaces_windows_and_supervision_still_render(

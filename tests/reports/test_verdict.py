@@ -73,6 +73,26 @@ def test_inconclusive_claims_neither_direction(judged: Judge) -> None:
     assert found.tone == "doubt"
 
 
+def test_too_few_pairs_are_said_once_for_all_comparisons(judged: Judge) -> None:
+    cells = both("pseudolabel", "box") + both("pseudolabel", "point")
+    compared = [
+        comparison("pseudolabel", SPLEEN, prompt, ratio, ci95=None, pairs=6, verdict="inconclusive")
+        for prompt, ratio in (("box", 1.63), ("point", 1.59))
+    ]
+    headline = judged(cells, compared).headline
+    assert (
+        "nor clearly slower than PyTorch on this machine, at 1.59× to 1.63× (no interval) (2 comparisons)" in headline
+    )
+
+
+def test_equivalent_says_within_what_and_an_older_run_does_not(judged: Judge) -> None:
+    same = comparison("pseudolabel", SPLEEN, "box", 1.004, ci95=(0.9951, 1.0118), verdict="equivalent")
+    found = judged(both("pseudolabel", "box"), [same])
+    assert "as fast as PyTorch on this machine within ±2 %, at 1.004× [0.995, 1.012]" in found.headline
+    old = same.model_copy(update={"margin": None})
+    assert "as fast as PyTorch on this machine, at 1.004×" in judged(both("pseudolabel", "box"), [old]).headline
+
+
 def test_a_speed_below_the_gate_does_not_count(judged: Judge) -> None:
     cells = both("pseudolabel", "box", status="invalid", reason=BELOW, dice=0.90)
     found = judged(cells, [comparison("pseudolabel", SPLEEN, "box", gate="fail")])
