@@ -62,7 +62,7 @@ class LaneWorker:
         sent = None if self._holds == key else unit
         reply: TurnReply = self.ask("turn", key, sent, untimed, calls, with_labels)
         self._holds = key
-        self.unit_ms = 1e3 * reply.seconds / (calls + untimed)
+        self.unit_ms = 1e3 * reply.timed_s / calls
         return reply
 
     def look(self) -> None:
@@ -98,6 +98,8 @@ class Bench:
         samples: lane → timed passes so far.
         spent_s: on measuring so far.
         failed: lane → why it takes no further turn.
+        served: lanes whose server scenario was run.
+        starting_s: what starting the workers took, until a case's record bears it.
     """
 
     lanes: Mapping[str, LaneWorker]
@@ -111,6 +113,8 @@ class Bench:
     samples: dict[str, int] = field(default_factory=dict)
     spent_s: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)
+    served: set[str] = field(default_factory=set)
+    starting_s: float = 0.0
 
     def alive(self, among: Sequence[str]) -> list[str]:
         """Those that have not failed."""

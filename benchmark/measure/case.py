@@ -215,16 +215,19 @@ class _CaseMeasurement:
             with self._failing(name):
                 if "offline" in scenarios:
                     tally.offline = self._offline(lane)
-                if "server" in scenarios and self.work.number == 0:
+                if "server" in scenarios and name not in self.bench.served:
                     tally.server = self._serve(lane)
+                    self.bench.served.add(name)
 
     def _offline(self, lane: LaneWorker) -> OfflineRecord:
         most_s = self.bench.measure.offline_s / self.bench.cases
         started = time.perf_counter()
-        done = lane.ask("offline", self._some_units(lane), most_s)
+        units = self._some_units(lane)
+        done: OfflineRecord = lane.ask("offline", units, most_s)
         self.busy_s += done.seconds
         self.bench.spent_s += time.perf_counter() - started
-        return OfflineRecord(slices=done.slices, volumes=done.volumes, seconds=done.seconds)
+        # The worker knows whether it did all that it was sent, which may be less than the case.
+        return done if len(units) == self.units else done.model_copy(update={"volumes": 0})
 
     def _serve(self, lane: LaneWorker) -> Server | None:
         settings = self.bench.measure.server
