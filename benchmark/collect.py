@@ -203,9 +203,10 @@ def _throughput(group: Group, spec: Spec, lanes: Sequence[LaneRecord]) -> Throug
     if not seconds:
         return None
     if group.stage == "segment" and (group.whole_volumes or spec.data.slices is None):
-        volumes = sum(one.volumes for one in passes)
-        if volumes:
-            return Throughput(value=60 * volumes / seconds, unit="volumes/min", units=volumes, seconds=seconds)
+        whole = [one for one in passes if one.volumes]
+        if whole:
+            volumes, took = sum(one.volumes for one in whole), sum(one.seconds for one in whole)
+            return Throughput(value=60 * volumes / took, unit="volumes/min", units=volumes, seconds=took)
     slices = sum(one.slices for one in passes)
     return Throughput(value=slices / seconds, unit="slices/s", units=slices, seconds=seconds)
 

@@ -37,7 +37,7 @@ class Throughput(Part):
 class WarmUp(Part):
     """The untimed passes at a worker's start, until its times are steady."""
 
-    samples_ms: list[float] = Field(description="of each pass, the first call apart")
+    samples_ms: list[float] = Field(description="of each pass, without the first call, see `first_call_ms`")
     steady: bool = Field(description="whether a slope test found the last of them steady")
     reason: str | None = Field(default=None, description="why it ended before they were")
 

@@ -224,7 +224,7 @@ class ServerSpec(Section):
     """The server scenario: Poisson arrivals, and the highest rate at which a percentile keeps a bound."""
 
     bound_ms: float = Field(gt=0, description="latency, from arrival to answer, queueing included")
-    percentile: Literal[50, 90, 99] = 99
+    percentile: Literal[90, 99] = 99
     budget_s: float = Field(default=120, gt=0, description="for the search of one backend's rate")
 
 

@@ -62,7 +62,7 @@ class LaneWorker:
         sent = None if self._holds == key else unit
         reply: TurnReply = self.ask("turn", key, sent, untimed, calls, with_labels)
         self._holds = key
-        self.unit_ms = 1e3 * reply.seconds / (calls + untimed)
+        self.unit_ms = 1e3 * reply.timed_s / calls
         return reply
 
     def look(self) -> None:
@@ -99,6 +99,8 @@ class Bench:
         spent_s: on measuring so far.
         starting_s: what starting the workers and loading took.
         failed: lane → why it takes no further turn.
+        served: lanes whose server scenario was run.
+        starting_s: what starting the workers took, until a case's record bears it.
     """
 
     lanes: Mapping[str, LaneWorker]
@@ -113,6 +115,8 @@ class Bench:
     spent_s: float = 0.0
     starting_s: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)
+    served: set[str] = field(default_factory=set)
+    starting_s: float = 0.0
 
     def alive(self, among: Sequence[str]) -> list[str]:
         """Those that have not failed."""

@@ -215,16 +215,19 @@ class _CaseMeasurement:
             with self._failing(name):
                 if "offline" in scenarios:
                     tally.offline = self._offline(lane)
-                if "server" in scenarios and self.work.number == 0:
+                if "server" in scenarios and name not in self.bench.served:
                     tally.server = self._serve(lane)
+                    self.bench.served.add(name)
 
     def _offline(self, lane: LaneWorker) -> OfflineRecord:
         most_s = self.bench.measure.offline_s / self.bench.cases
         started = time.perf_counter()
-        done = lane.ask("offline", self._some_units(lane), most_s)
+        units = self._some_units(lane)
+        done: OfflineRecord = lane.ask("offline", units, most_s)
         self.busy_s += done.seconds
         self.bench.spent_s += time.perf_counter() - started
-        return OfflineRecord(slices=done.slices, volumes=done.volumes, seconds=done.seconds)
+        # The worker knows whether it did all that it was sent, which may be less than the case.
+        return done if len(units) == self.units else done.model_copy(update={"volumes": 0})
 
     def _serve(self, lane: LaneWorker) -> Server | None:
         settings = self.bench.measure.server
@@ -289,6 +292,6 @@ def warm_up_record(lane: LaneWorker) -> WarmUp | None:
     """A worker's warm-up."""
     if lane.warmed is None:
         return None
-    count = len(lane.warmed.samples_ms)
-    reason = None if lane.warmed.steady else f"ended at its limit after {count} passes, {lane.warmed.seconds:.0f} s"
-    return WarmUp(samples_ms=lane.warmed.samples_ms, steady=lane.warmed.steady, reason=reason)
+    _, *passes = lane.warmed.samples_ms
+    limit = f"ended at its limit after {lane.warmed.seconds:.0f} s and {len(passes)} passes beside the first call"
+    return WarmUp(samples_ms=passes, steady=lane.warmed.steady, reason=None if lane.warmed.steady else limit)

@@ -22,7 +22,7 @@ from benchmark.measured import Seconds
 from benchmark.metrics import Scale
 from benchmark.pictures import save_pictures
 from benchmark.plan import REFERENCE_LANE, Group, chosen_slices, threads_of
-from benchmark.records import CaseRecord, RecordStore
+from benchmark.records import CaseRecord, LaneRecord, RecordStore
 from benchmark.results import LaneKey, Picture
 from benchmark.spec import Spec
 from benchmark.stages.base import Pipeline, Unit
@@ -89,10 +89,13 @@ class Measuring:
         todo = {case: lanes for case, record in records.items() if (lanes := self._missing(record))}
         self.on_progress(len(self.group.cases) - len(todo))
         if todo:
-            with self._bench(todo, records) as bench:
+            with self._bench(todo) as bench:
                 for number, files in enumerate(self.group.cases):
-                    if files.case in todo:
-                        record = self._measure(bench, number, files, todo[files.case], records[files.case])
+                    lanes, before = todo.get(files.case, []), records[files.case]
+                    if before is not None:
+                        _take_up(bench, before, lanes)
+                    if lanes:
+                        record = self._measure(bench, number, files, lanes, before)
                         store.save(record)
                         records[files.case] = record
         return [record for record in records.values() if record is not None]
@@ -116,14 +119,12 @@ class Measuring:
         return [key for key in lanes if str(key) in failed or (failed and key == REFERENCE_LANE)]
 
     @contextmanager
-    def _bench(
-        self, todo: Mapping[str, Sequence[LaneKey]], records: Mapping[str, CaseRecord | None]
-    ) -> Iterator[Bench]:
+    def _bench(self, todo: Mapping[str, Sequence[LaneKey]]) -> Iterator[Bench]:
+        started = time.perf_counter()
         wanted = [key for key in self.group.lanes if any(key in lanes for lanes in todo.values())]
         settings = LaneSettings((), self.group.device, threads_of(self.spec), self.spec.options)
         measure = self.spec.measure
         logs = self.run_dir / LOGS / self.group.folder
-        started = time.perf_counter()
         with open_bench(wanted, settings, self.work.sources, self.work.pipeline, measure, logs) as lanes:
             names = [str(key) for key in wanted]
             bench = Bench(
@@ -135,9 +136,6 @@ class Measuring:
                 cases=len(self.group.cases),
                 seed=self.spec.data.seed,
             )
-            for record in records.values():
-                if record is not None:
-                    _take_up(bench, record)
             _load(bench)
             bench.starting_s = time.perf_counter() - started
             yield bench
@@ -172,19 +170,14 @@ class Measuring:
         # Slices without a prompt took no turn.
         self.on_progress(1.0 - done)
         scoring = time.perf_counter()
-        if self.work.on_case is not None and (before is None or not self.work.holds(files.case)):
+        if self.work.on_case is not None and (before is None or _all_again(before)):
             self.work.on_case(volume, chosen, predictions)
         if number < CASES_WITH_PICTURES:
             pictures = save_pictures(self.run_dir, self.group, chosen, predictions, PICTURES_PER_CASE)
             record = record.model_copy(update={"pictures": pictures})
         took = record.seconds
-        took = took.model_copy(
-            update={
-                "data": data_s,
-                "scoring": took.scoring + time.perf_counter() - scoring,
-                "starting": bench.starting_s,
-            }
-        )
+        scoring_s = took.scoring + time.perf_counter() - scoring
+        took = took.model_copy(update={"data": data_s, "scoring": scoring_s, "starting": bench.starting_s})
         bench.starting_s = 0.0  # the first case bears it
         return merged(before, record.model_copy(update={"seconds": took}))
 
@@ -198,31 +191,62 @@ def _load(bench: Bench) -> None:
             bench.failed[name] = f"loading: {error}"
 
 
-def _take_up(bench: Bench, record: CaseRecord) -> None:
-    """What an earlier part of the run measured counts towards verdicts, samples and the budget."""
-    bench.spent_s += record.seconds.wall
+def _take_up(bench: Bench, record: CaseRecord, again: Sequence[LaneKey]) -> None:
+    """What an earlier part of the run measured counts towards verdicts, samples and the budget.
+
+    Taken up when its case's turn comes, so that a case that is measured again has the share that it had before.
+
+    Args:
+        bench: the workers.
+        record: of a case.
+        again: the lanes that are about to be measured again on it; without any, its time is spent.
+    """
+    if not again:
+        bench.spent_s += record.seconds.wall
     for name in bench.lanes:
         lane = record.lanes.get(name)
-        if lane is not None and lane.failed is None:
+        if lane is not None and lane.failed is None and LaneKey.parse(name) not in again:
+            if lane.server is not None:
+                bench.served.add(name)
             bench.note_pairs(name, lane.pairs)
             count = max((len(samples) for samples in lane.unit_ms.values()), default=0)
             bench.samples[name] = bench.samples.get(name, 0) + count
 
 
+def _all_again(before: CaseRecord) -> bool:
+    """Whether every lane is measured again: pairs and parity are held against the reference, and it failed."""
+    return str(REFERENCE_LANE) in before.failed
+
+
 def merged(before: CaseRecord | None, now: CaseRecord) -> CaseRecord:
-    """A case's record after some of its lanes were measured again: they are replaced, the others stay."""
+    """A case's record after some of its lanes were measured again: they are replaced, the others stay.
+
+    The reference's own numbers stay too, where it was measured again only for the others to have somebody beside them.
+    If it fails in that, they have failed with it: without pairs and parity they would pass for measured.
+    """
     if before is None:
         return now
-    again = {key for key in now.lanes if key in before.failed or key not in before.lanes}
-    lanes = {key: now.lanes[key] if key in again else lane for key, lane in before.lanes.items()}
+    seconds = total([before.seconds, now.seconds])
+    if _all_again(before):
+        return now.model_copy(update={"seconds": seconds})
+    beside = now.lanes.get(str(REFERENCE_LANE))
+    lost = beside.failed if beside is not None else None
+    lanes = dict(before.lanes)
+    for key in before.failed:
+        lanes[key] = now.lanes[key] if lost is None else _without_reference(now.lanes[key], lost)
     return now.model_copy(
         update={
             "lanes": lanes,
             "passes": max(before.passes, now.passes),
-            "seconds": total([before.seconds, now.seconds]),
-            "pictures": _merged_pictures(before.pictures, now.pictures),
+            "seconds": seconds,
+            "pictures": before.pictures if lost else _merged_pictures(before.pictures, now.pictures),
         }
     )
+
+
+def _without_reference(lane: LaneRecord, lost: str) -> LaneRecord:
+    failed = lane.failed or f"measured without the reference beside it, which failed: {lost}"
+    return LaneRecord(failed=failed, attestation=lane.attestation, load_ms=lane.load_ms)
 
 
 def _merged_pictures(before: Sequence[Picture], now: Sequence[Picture]) -> list[Picture]:

@@ -95,6 +95,7 @@ class TurnReply:
     Attributes:
         outcomes: of each timed pass; only the first has label maps, and only if they were asked for.
         seconds: in which the worker computed, the untimed passes included.
+        timed_s: of those, the timed passes'.
         calls: of the modules in the timed passes.
         first_shape_ms: shape → its first unit ever, so far.
         first_call_ms: of the first unit ever.
@@ -103,6 +104,7 @@ class TurnReply:
 
     outcomes: list[Outcome]
     seconds: float
+    timed_s: float
     calls: list[ModuleCall] = field(default_factory=list)
     first_shape_ms: dict[str, float] = field(default_factory=dict)
     first_call_ms: float | None = None
@@ -195,10 +197,19 @@ class LaneServer:
             lane.process(unit)
         self._calls = []
         with self._energy.of(calls):
+            timed = time.perf_counter()
             outcomes = [lane.process(unit) for _ in range(calls)]
-        seconds = time.perf_counter() - started
+        ended = time.perf_counter()
         light = [outcomes[0] if with_labels else _without_labels(outcomes[0]), *map(_without_labels, outcomes[1:])]
-        return TurnReply(light, seconds, self._calls, dict(lane.first_shape_ms), lane.first_call_ms, lane.kernel_share)
+        return TurnReply(
+            light,
+            ended - started,
+            ended - timed,
+            self._calls,
+            dict(lane.first_shape_ms),
+            lane.first_call_ms,
+            lane.kernel_share,
+        )
 
     def offline(self, units: Sequence[Unit], most_s: float) -> OfflineRecord:
         """Runs units one after another, the next one's slice made ready meanwhile as `sambench label` does it.
