@@ -100,7 +100,6 @@ class Bench:
         starting_s: what starting the workers and loading took.
         failed: lane → why it takes no further turn.
         served: lanes whose server scenario was run.
-        starting_s: what starting the workers took, until a case's record bears it.
     """
 
     lanes: Mapping[str, LaneWorker]
@@ -116,7 +115,6 @@ class Bench:
     starting_s: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)
     served: set[str] = field(default_factory=set)
-    starting_s: float = 0.0
 
     def alive(self, among: Sequence[str]) -> list[str]:
         """Those that have not failed."""
