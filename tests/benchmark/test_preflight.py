@@ -64,5 +64,5 @@ def test_processors_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPat
 def test_where_processes_cannot_be_placed_that_is_said_and_not_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     require_affinity(spec_with())
-    with pytest.raises(InputError, match="measure.affinity: this system does not let a process choose"):
+    with pytest.raises(InputError, match=r"measure\.affinity: this system does not let a process choose"):
         require_affinity(spec_with(measure={"affinity": [0]}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from benchmark.stages.pseudolabel import PseudolabelPipeline, Pseudolabelling
+from benchmark.stages.pseudolabel import Pseudolabelling, PseudolabelPipeline
 from runners.base import Runner
 from runners.dummy import DummyRunner
 

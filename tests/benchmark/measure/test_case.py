@@ -26,7 +26,11 @@ def measure(lanes: FakeLanes) -> Measure:
     """Measures a case with these lanes: `measure(chosen, units, {"repeats": 2}, pytorch=Fake())`."""
 
     def run(
-        chosen: Sequence[Slice], units: Any = by_slice, how: dict[str, Any] | None = None, work: Any = None, **fakes: Fake
+        chosen: Sequence[Slice],
+        units: Any = by_slice,
+        how: dict[str, Any] | None = None,
+        work: Any = None,
+        **fakes: Fake,
     ) -> tuple[CaseRecord, Predictions]:
         return measure_on(lanes.bench(spec(**(how or {})), **fakes), chosen, units, **(work or {}))
 
@@ -58,7 +62,9 @@ def test_times_are_the_sums_of_the_phases_that_the_pipeline_told(measure: Measur
 def test_both_clocks_stand_beside_one_another_for_every_pass(measure: Measure) -> None:
     """The fake tells 9 ms on the device for the shared part, and 1.5 or 3 ms for a variant's own."""
     variants = ("box", "point")
-    record, _ = measure(make_slices(2), how={"repeats": 2}, work={"variants": variants}, pytorch=Fake(variants=variants))
+    record, _ = measure(
+        make_slices(2), how={"repeats": 2}, work={"variants": variants}, pytorch=Fake(variants=variants)
+    )
     found = record.lanes["pytorch"]
     assert found.device_ms == {"box": [10.5] * 4, "point": [12.0] * 4}
     assert {name: len(samples) for name, samples in found.unit_ms.items()} == {"box": 4, "point": 4}

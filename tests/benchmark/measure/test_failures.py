@@ -93,7 +93,7 @@ def test_a_worker_that_fails_makes_its_cell_failed_and_a_run_again_redoes_it_alo
     assert (comparison.gate, comparison.verdict, comparison.speedup) == ("fail", "inconclusive", None)
     assert reason in (comparison.reason or "")
     assert load_results(tmp_path / "run") == first
-    assert reason.split("(")[0] in write_html(first, tmp_path / "run").read_text(encoding="utf-8")
+    assert reason.split("(", maxsplit=1)[0] in write_html(first, tmp_path / "run").read_text(encoding="utf-8")
     before = records(tmp_path / "run")
     assert len(before) == 2 and before[1].lanes["dummy"].failed is not None
     assert before[1].lanes["dummy"].failed.startswith("not measured after it failed in case phantom_001: ")
