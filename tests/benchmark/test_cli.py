@@ -229,3 +229,24 @@ def test_help_imports_nothing_heavy():
 
 def test_the_version_is_printed(sambench):
     assert sambench("--version")[:2] == (0, f"sambench {__version__}\n")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("120s", 120), ("2m", 120), ("90", 90), ("1.5h", 5400)])
+def test_a_budget_is_a_time_and_sets_the_specifications(sambench, spec, make_task, monkeypatch, text, seconds):
+    """Also in the command that repeats the run."""
+    told = []
+
+    def execute(spec, out, command, progress):
+        told.append((spec.measure.budget_s, command))
+        raise InputError("seen enough")
+
+    make_task()
+    monkeypatch.setattr(cli, "_execute", execute)
+    assert_mistake(sambench("run", spec(), "--budget", text, "--set", "measure.budget_s=7"), "seen enough")
+    ((budget, command),) = told
+    assert budget == seconds, "the option is the more particular one"
+    assert f"measure.budget_s={seconds}" in command
+
+
+def test_a_budget_that_is_no_time_is_refused(sambench, spec):
+    assert_mistake(sambench("run", spec(), "--budget", "soon"), "--budget", "soon", "2m")

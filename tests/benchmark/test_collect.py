@@ -4,20 +4,25 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmark.collect import allocator_notes, attestation_mismatch, collect_cells
+from benchmark.costs import ModuleCosts
 from benchmark.data.intensity import CTWindow
 from benchmark.data.msd import CaseFiles, Task
 from benchmark.measure.statistics import summarise
-from benchmark.measured import Attested
+from benchmark.measured import Attested, Energy, Memory, Peak, Seconds, Server, WarmUp, WorkerFacts
 from benchmark.plan import Group, PlannedTask
-from benchmark.records import CaseRecord, LaneRecord
+from benchmark.records import CaseRecord, LaneRecord, OfflineRecord, ShapeCalls
 from benchmark.results import Cell, Comparison, Effort, LaneKey
 from benchmark.spec import Spec
 
 PAIRS = 10
+TURNS = 20
+"""So many as a verdict needs; a turn may have taken several passes, or none that a case's slices tell."""
 LANES = (LaneKey("pytorch"), LaneKey("onnxruntime"))
+SECONDS = Seconds(wall=1.0, busy=0.9, parent_cpu=0.0)
 SOME_SLICES = {"root": "x", "tasks": ["T"], "slices": 10}
 
 
@@ -48,6 +53,10 @@ def attested(device: str = "cpu", precision: str = "fp32", requested: str = "fp3
 def lane(ms: float = 10.0, dice: float | None = 0.9, parity: float | None = 1.0, **changes: Any) -> LaneRecord:
     values: dict[str, Any] = {
         "unit_ms": {"box": [ms] * PAIRS},
+        "device_ms": {"box": [0.5 * ms] * PAIRS},
+        "pairs": {"box": [(10.0, ms)] * TURNS},
+        "timed_slices": PAIRS,
+        "offline": OfflineRecord(slices=PAIRS, volumes=1, seconds=0.8e-3 * ms * PAIRS),
         "volume_ms": {"box": [ms * PAIRS]},
         "phase_ms": {"box": {"encode": 0.75 * ms * PAIRS, "decode": 0.25 * ms * PAIRS}},
         "dice": {"box": {"organ": dice}},
@@ -63,7 +72,7 @@ def lane(ms: float = 10.0, dice: float | None = 0.9, parity: float | None = 1.0,
 
 def record(case: str, pytorch: LaneRecord | None = None, onnxruntime: LaneRecord | None = None) -> CaseRecord:
     lanes = {"pytorch": pytorch or lane(), "onnxruntime": onnxruntime or lane(5.0)}
-    return CaseRecord(case=case, slices=PAIRS, repeats=1, lanes=lanes)
+    return CaseRecord(case=case, slices=PAIRS, passes=1, lanes=lanes, seconds=SECONDS)
 
 
 def collect(records: list[CaseRecord], group: Group | None = None, **changes: Any) -> tuple[Cell, Cell, Comparison]:
@@ -81,7 +90,8 @@ def shows_no_time(cell: Cell) -> bool:
 def test_a_run_without_trouble() -> None:
     ours, theirs, comparison = collect([record("c1"), record("c2")])
     assert (ours.status, theirs.status, theirs.reason) == ("ok", "ok", None)
-    assert (comparison.speedup, comparison.ci95, comparison.pairs) == (2.0, (2.0, 2.0), 20)
+    assert comparison.speedup == pytest.approx(2.0) and comparison.ci95 == pytest.approx((2.0, 2.0))
+    assert (comparison.pairs, comparison.margin) == (2 * TURNS, 0.02)
     assert (comparison.verdict, comparison.gate, comparison.reason) == ("faster", "pass", None)
     assert theirs.latency_ms is not None and theirs.latency_ms.p50 == 5.0
     assert len(theirs.latency_ms.samples) == 20
@@ -100,14 +110,33 @@ def test_phases_are_per_slice_and_add_up_to_the_latency() -> None:
     assert list(ours.phases_ms) == ["encode", "decode"]
 
 
-def test_throughput_is_slices_over_the_time_of_all_passes() -> None:
-    twice = lane(10.0, unit_ms={"box": [10.0] * 2 * PAIRS}, phase_ms={"box": {"encode": 200.0}})
-    repeated = [r.model_copy(update={"repeats": 2}) for r in (record("c1", twice, twice), record("c2", twice, twice))]
-    ours, _, _ = collect(repeated)
-    # 2 cases × 10 slices × 2 passes in 400 ms.
+def test_throughput_is_that_of_the_offline_passes_over_their_own_wall_time() -> None:
+    """However often units were timed by themselves, and whatever they took: it is measured, not derived."""
+    first = lane(timed_slices=2 * PAIRS, offline=OfflineRecord(slices=10, volumes=1, seconds=0.25))
+    second = lane(timed_slices=2 * PAIRS, offline=OfflineRecord(slices=6, volumes=0, seconds=0.15))
+    ours, _, _ = collect([record("c1", first), record("c2", second)])
     assert ours.throughput is not None
-    assert (ours.throughput.value, ours.throughput.unit) == (pytest.approx(100.0), "slices/s")
-    assert ours.phases_ms == pytest.approx({"encode": 10.0})
+    # 16 slices in 400 ms.
+    assert (ours.throughput.value, ours.throughput.unit) == (pytest.approx(40.0), "slices/s")
+    assert (ours.throughput.units, ours.throughput.seconds) == (16, pytest.approx(0.4))
+    assert ours.phases_ms == pytest.approx({"encode": 3.75, "decode": 1.25}), "a slice's, over all that were timed"
+
+
+def test_without_the_offline_scenario_there_is_no_throughput() -> None:
+    assert collect([record("c1", lane(offline=None))])[0].throughput is None
+
+
+def test_volumes_a_minute_are_of_whole_volumes_and_their_time_alone() -> None:
+    """A part of a volume is none, and its seconds are no volume's."""
+    whole = lane(offline=OfflineRecord(slices=10, volumes=1, seconds=0.5))
+    part = lane(offline=OfflineRecord(slices=3, volumes=0, seconds=0.5))
+    ours, _, _ = collect([record("c1", whole), record("c2", part)], make_group(2, "segment"), unet={})
+    assert ours.throughput is not None
+    assert (ours.throughput.value, ours.throughput.unit) == (pytest.approx(120.0), "volumes/min")
+    assert (ours.throughput.units, ours.throughput.seconds) == (1, pytest.approx(0.5))
+    parts, _, _ = collect([record("c1", part)], make_group(1, "segment"), unet={})
+    assert parts.throughput is not None
+    assert (parts.throughput.value, parts.throughput.unit) == (pytest.approx(6.0), "slices/s")
 
 
 def test_a_batch_counts_all_its_slices() -> None:
@@ -115,6 +144,8 @@ def test_a_batch_counts_all_its_slices() -> None:
         "unit_ms": {"box": [40.0, 10.0]},
         "volume_ms": {"box": [50.0]},
         "window_ms": {"box": [5.0, 2.5]},
+        "offline": OfflineRecord(slices=PAIRS, volumes=1, seconds=0.05),
+        "pairs": {"box": [(40.0, 40.0), (10.0, 10.0)]},
         "phase_ms": {"box": {"infer": 50.0}},
     }
     records = [record("c1", lane(**batches), lane(**batches))]
@@ -170,7 +201,7 @@ def test_precisions_of_a_backend_have_cells_and_comparisons_of_their_own() -> No
         ("onnxruntime", "fp32", "ok"),
         ("onnxruntime", "int8", "ok"),
     ]
-    assert [(c.candidate, c.precision, c.baseline, c.speedup) for c in comparisons] == [
+    assert [(c.candidate, c.precision, c.baseline, round(c.speedup or 0, 6)) for c in comparisons] == [
         ("onnxruntime", "fp32", "pytorch", 2.0),
         ("onnxruntime", "int8", "pytorch", 5.0),
     ]
@@ -181,7 +212,7 @@ def test_a_reduced_precision_below_the_gate_is_invalid_and_fp32_beside_it_is_not
     assert [cell.status for cell in cells] == ["ok", "ok", "invalid"]
     assert cells[2].reason == "Dice 0.7000 is below 99.9% of pytorch's 0.9000"
     assert shows_no_time(cells[2]) and cells[1].latency_ms is not None
-    assert [(c.gate, c.speedup) for c in comparisons] == [("pass", 2.0), ("fail", None)]
+    assert [(c.gate, c.speedup) for c in comparisons] == [("pass", pytest.approx(2.0)), ("fail", None)]
 
 
 def test_a_part_that_was_meant_to_stay_in_fp32_is_no_mismatch_and_one_that_was_not_is() -> None:
@@ -198,6 +229,10 @@ def test_an_int8_lane_whose_parts_all_stayed_in_fp32_is_not_called_int8() -> Non
     cells, _ = collect_three(reduced(parts=("fp32", "fp32")))
     assert (cells[2].status, cells[2].reason) == ("invalid", "int8 was asked for and every part ran in fp32")
 
+
+NOTHING: dict[str, Any] = {
+    "unit_ms": {}, "device_ms": {}, "pairs": {}, "volume_ms": {}, "phase_ms": {}, "timed_slices": 0, "offline": None,
+}  # fmt: skip
 
 RANDOM = "random weights: latency alone means something, accuracy does not"
 
@@ -271,7 +306,8 @@ def test_without_a_working_reference_there_is_time_but_no_parity_and_no_verdict(
 
 
 def test_without_the_reference_backend_there_is_no_comparison() -> None:
-    alone = CaseRecord(case="c1", slices=PAIRS, repeats=1, lanes={"onnxruntime": lane(parity=None)})
+    lanes = {"onnxruntime": lane(parity=None)}
+    alone = CaseRecord(case="c1", slices=PAIRS, passes=1, lanes=lanes, seconds=SECONDS)
     cells, comparisons = collect_cells(make_group(1, lanes=LANES[1:]), [alone], make_spec())
     assert comparisons == []
     (cell,) = cells
@@ -386,7 +422,7 @@ def test_surfaces_of_some_slices_or_of_random_weights_are_null_with_the_reason()
 
 
 def test_where_nothing_was_measured_the_cell_is_skipped_and_not_zero() -> None:
-    idle = lane(dice=None, unit_ms={}, volume_ms={}, phase_ms={})
+    idle = lane(dice=None, **NOTHING)
     ours, theirs, comparison = collect([record("c1", idle, idle)])
     for cell in (ours, theirs):
         assert (cell.status, cell.reason) == ("skipped", "no slice holds any of the labels")
@@ -395,11 +431,11 @@ def test_where_nothing_was_measured_the_cell_is_skipped_and_not_zero() -> None:
 
 
 def test_a_case_without_the_organ_beside_one_with_it_adds_no_time() -> None:
-    idle = lane(dice=None, unit_ms={}, volume_ms={}, phase_ms={})
+    idle = lane(dice=None, **NOTHING)
     empty = record("c2", idle, idle).model_copy(update={"slices": 0})
     ours, _, _ = collect([record("c1"), empty])
     assert ours.volume_latency_ms is not None and ours.volume_latency_ms.samples == [100.0]
-    assert ours.throughput is not None and ours.throughput.value == pytest.approx(100.0)
+    assert ours.throughput is not None and ours.throughput.value == pytest.approx(125.0)
     assert ours.phases_ms == pytest.approx({"encode": 7.5, "decode": 2.5})
 
 
@@ -408,6 +444,7 @@ def test_each_variant_has_its_own_cells() -> None:
         "unit_ms": {"box": [10.0] * PAIRS, "point": [20.0] * PAIRS},
         "volume_ms": {"box": [100.0], "point": [200.0]},
         "phase_ms": {"box": {"encode": 100.0}, "point": {"encode": 200.0}},
+        "timed_slices": PAIRS,
         "dice": {"box": {"organ": 0.9}, "point": {"organ": 0.6}},
         "parity": {"box": {"organ": 1.0}, "point": {"organ": 0.5}},
     }
@@ -440,8 +477,85 @@ def test_a_backend_that_lives_in_the_kernel_is_told_and_one_that_computes_is_not
 
     def of(backend: str, share: float | None) -> Cell:
         names = {"task": "T", "model": "m", "prompt": "box", "device": "cpu", "precision": "fp32"}
-        samples = summarise([1.0] * PAIRS)
+        samples = summarise([1.0] * TURNS)
         return Cell(stage="pseudolabel", backend=backend, status="ok", kernel_share=share, latency_ms=samples, **names)
 
     (note,) = allocator_notes([of("pytorch", 0.44), of("onnxruntime", 0.01), of("onnxruntime", None)])
     assert note.startswith("Backend pytorch spent up to 44% of its CPU time in the kernel")
+
+
+def test_a_speedup_is_of_pairs_and_not_of_the_samples_that_they_are_made_of() -> None:
+    """Pairs see drift that hit both alike; samples of a lane that had further turns do not."""
+    drifting = [(ms, ms / 3) for ms in np.linspace(10, 30, TURNS)]
+    _, theirs, comparison = collect([record("c1", lane(), lane(10.0, pairs={"box": drifting}))])
+    assert comparison.speedup == pytest.approx(3.0) and comparison.verdict == "faster"
+    assert theirs.latency_ms is not None and theirs.latency_ms.p50 == 10.0
+
+
+def test_a_margin_of_the_machine_decides_and_stands_in_the_comparison() -> None:
+    records = [record("c1", lane(), lane(9.6))]
+    for margin, verdict in ((0.02, "faster"), (0.05, "equivalent")):
+        _, (comparison,) = collect_cells(make_group(1), records, make_spec(), margin)
+        assert (comparison.margin, comparison.verdict) == (margin, verdict)
+
+
+def test_both_clocks_are_in_a_cell() -> None:
+    ours, _, _ = collect([record("c1")])
+    assert ours.latency_ms is not None and ours.device_latency_ms is not None
+    assert (ours.latency_ms.p50, ours.device_latency_ms.p50) == (10.0, 5.0)
+    assert len(ours.device_latency_ms.samples) == PAIRS
+
+
+def test_a_process_tells_its_start_once_and_its_memory_at_the_most() -> None:
+    """A resumed run had several processes."""
+    memory = [Memory(peak_mib=peak, before_mib=100.0, model_mib=20.0) for peak in (300.0, 500.0, 400.0)]
+    first, second, third = (
+        lane(
+            load_ms=5.0 + number,
+            first_call_ms=40.0 + number,
+            memory=memory[number],
+            warmup=WarmUp(samples_ms=[4.0], steady=True) if number == 0 else None,
+            energy=Energy(joules_per_unit=float(number), source="RAPL package"),
+            worker=WorkerFacts(affinity=[number], variables={"OMP_NUM_THREADS": "1"}),
+            kernel_share=0.01 * number,
+        )
+        for number in range(3)
+    )
+    ours, _, _ = collect([record("c1", first), record("c2", second), record("c3", third)])
+    assert (ours.load_ms, ours.first_call_ms, ours.memory_mib, ours.memory_reason) == (5.0, 40.0, 500.0, None)
+    assert ours.memory == memory[1]
+    assert ours.warmup is not None and ours.warmup.samples_ms == [4.0]
+    assert ours.energy is not None and ours.energy.joules_per_unit == 2.0, "over all units so far"
+    assert ours.worker is not None and ours.worker.affinity == [2]
+    assert ours.kernel_share == 0.02
+
+
+def test_the_server_scenario_is_shown_where_it_was_run() -> None:
+    served = Server(bound_ms=40, percentile=99, rate=9.0)
+    ours, theirs, _ = collect([record("c1"), record("c2", lane(server=served))])
+    assert (ours.server, theirs.server) == (served, None)
+
+
+def test_an_answer_below_the_gate_shows_nothing_that_is_about_speed() -> None:
+    wrong = lane(
+        1.0,
+        dice=0.5,
+        server=Server(bound_ms=40, percentile=99, rate=9.0),
+        modules={"encoder": [ShapeCalls(shapes={"image": (1, 3)}, ms=[1.0])]},
+        energy=Energy(joules_per_unit=1.0, source="RAPL package"),
+    )
+    _, theirs, _ = collect([record("c1", None, wrong)])
+    assert theirs.status == "invalid" and shows_no_time(theirs)
+    assert (theirs.device_latency_ms, theirs.server, theirs.energy, theirs.modules) == (None, None, None, {})
+
+
+def test_a_modules_calls_of_all_cases_are_one_cost() -> None:
+    """2 GFLOP in 100 ms are 20 GFLOP/s, a fifth of a machine's 100."""
+    calls = {"encoder": [ShapeCalls(shapes={"image": (1, 3, 8, 8)}, ms=[90.0, 110.0])]}
+    costs = ModuleCosts({"encoder": lambda shapes: 2 * 10**9}, Peak(fp32_gflops=100.0))
+    records = [record("c1", lane(modules=calls)), record("c2", lane(modules=calls))]
+    (ours, theirs), _ = collect_cells(make_group(2), records, make_spec(), costs=costs)
+    cost = ours.modules["encoder"]
+    assert (cost.calls, cost.p50_ms, cost.gflops_per_call) == (4, 100.0, 2.0)
+    assert cost.share_of_peak == pytest.approx(0.2)
+    assert theirs.modules == {}

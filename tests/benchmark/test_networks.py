@@ -88,8 +88,11 @@ def bundle(folder: Path) -> Path:
     ],
 )
 def test_both_backends_run_it_and_give_the_same_masks(
-    write: Callable[[Path], Path], unit: str, kind: str, root: Path, tmp_path: Path
+    write: Callable[[Path], Path], unit: str, kind: str, root: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    # What needs MONAI starts slowly; one recipe with all of a bundle's settings is sent to real processes.
+    if write is not bundle:
+        request.getfixturevalue("in_process")
     path = write(tmp_path)
     content = {
         "name": "networks",
@@ -118,6 +121,7 @@ def test_both_backends_run_it_and_give_the_same_masks(
     assert UNetConfig.model_validate(manifest.settings) == loaded.config
 
 
+@pytest.mark.usefixtures("in_process")
 def test_the_specification_may_change_overlap_and_blending(root: Path, tmp_path: Path) -> None:
     content = {
         "name": "networks",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.preflight import require_models, require_threads
+from benchmark.preflight import require_affinity, require_models, require_options, require_threads
 from benchmark.spec import Spec
 
 
@@ -36,3 +36,33 @@ def test_more_threads_than_processors_are_refused(monkeypatch: pytest.MonkeyPatc
     require_threads(4, "--threads")
     with pytest.raises(InputError, match="--threads: 5 is more than this machine's 4 processors"):
         require_threads(5, "--threads")
+
+
+def spec_with(**fields: object) -> Spec:
+    return Spec.model_validate({"name": "run", "data": {"root": "x", "tasks": ["T"]}, **fields})
+
+
+def test_an_option_that_a_backend_does_not_know_or_cannot_use_is_refused_with_those_it_knows() -> None:
+    require_options(spec_with())
+    require_options(spec_with(backends=["dummy"], options={"dummy": {"delay_ms": 2.0}}))
+    # Every backend can be slowed on purpose.
+    require_options(spec_with(options={"pytorch": {"extra": 0.05}, "onnxruntime": {"extra": 0.05}}))
+    with pytest.raises(InputError, match=r"options\.pytorch: .*does not know option speed; it knows"):
+        require_options(spec_with(options={"pytorch": {"speed": 2}}))
+    with pytest.raises(InputError, match=r"options\.dummy: .*option delay_ms is 'long'"):
+        require_options(spec_with(backends=["dummy"], options={"dummy": {"delay_ms": "long"}}))
+
+
+def test_processors_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2, 3}, raising=False)
+    require_affinity(spec_with())
+    require_affinity(spec_with(measure={"affinity": [2, 3]}))
+    with pytest.raises(InputError, match=r"measure\.affinity: processor 1 is not among this process's \(\[0, 2, 3\]\)"):
+        require_affinity(spec_with(measure={"affinity": [0, 1]}))
+
+
+def test_where_processes_cannot_be_placed_that_is_said_and_not_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    require_affinity(spec_with())
+    with pytest.raises(InputError, match=r"measure\.affinity: this system does not let a process choose"):
+        require_affinity(spec_with(measure={"affinity": [0]}))

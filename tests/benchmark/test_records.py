@@ -4,18 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.measured import Attested
-from benchmark.records import CaseRecord, LaneRecord, RecordStore
+from benchmark.measured import Attested, Seconds
+from benchmark.records import CaseRecord, LaneRecord, OfflineRecord, RecordStore, ShapeCalls
 from benchmark.results import Picture
 
 
 def record(**lanes: LaneRecord) -> CaseRecord:
-    return CaseRecord(case="spleen_3", slices=2, repeats=1, lanes=lanes or {"pytorch": LaneRecord()})
+    seconds = Seconds(wall=1 / 3, busy=0.3, parent_cpu=0.001)
+    return CaseRecord(case="spleen_3", slices=2, passes=1, lanes=lanes or {"pytorch": LaneRecord()}, seconds=seconds)
 
 
 FULL = LaneRecord(
     unit_ms={"box": [1.25, 1 / 3]},
+    device_ms={"box": [1.0, 0.1 + 0.2]},
+    pairs={"box": [(1.25, 1 / 3)]},
     volume_ms={"box": [1.25 + 1 / 3]},
+    modules={"encoder": [ShapeCalls(shapes={"image": (1, 3, 256, 256)}, ms=[1 / 7])]},
+    offline=OfflineRecord(slices=2, volumes=1, seconds=1 / 9),
     phase_ms={"box": {"encode": 0.1 + 0.2}},
     dice={"box": {"organ": 0.9, "tumour": None}},
     parity={"box": {"organ": 1.0}},
@@ -85,16 +90,17 @@ def test_a_field_of_another_version_means_measuring_again(tmp_path: Path) -> Non
     store = RecordStore(tmp_path)
     store.save(record())
     path = tmp_path / "spleen_3.json"
-    path.write_text(path.read_text().replace('"repeats"', '"rounds"'))
+    path.write_text(path.read_text().replace('"passes"', '"repeats"'))
     assert store.load("spleen_3") is None
 
 
-def test_a_case_in_which_a_backend_failed_is_measured_again(tmp_path: Path) -> None:
+def test_a_record_tells_which_lanes_failed_and_how(tmp_path: Path) -> None:
+    """It is read all the same: what the others measured is not measured again."""
     store = RecordStore(tmp_path)
     store.save(record(pytorch=FULL, onnxruntime=LaneRecord(failed="RuntimeError: no memory")))
-    assert store.load("spleen_3") is None
-    store.save(record(pytorch=FULL, onnxruntime=FULL))
-    assert store.load("spleen_3") is not None
+    found = store.load("spleen_3")
+    assert found is not None and found.lanes["pytorch"] == FULL
+    assert found.failed == {"onnxruntime": "RuntimeError: no memory"}
 
 
 def test_saving_leaves_no_temporary_file(tmp_path: Path) -> None:

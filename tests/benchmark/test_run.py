@@ -132,6 +132,39 @@ def test_pseudo_labels_lie_in_the_images_own_grid(finished: tuple[Results, Path]
         assert overlap > 0.85, "read by nibabel alone, the liver lies where the reference has it"
 
 
+def test_each_lane_lived_in_a_process_of_its_own_and_told_of_it(finished: tuple[Results, Path]) -> None:
+    """In processes, so that recipes with real weights, volumes and settings were sent there."""
+    results, out = finished
+    for cell in results.cells:
+        assert cell.worker is not None
+        assert cell.memory is not None and cell.memory.peak_mib is not None and cell.memory.before_mib is not None
+        assert 0 < cell.memory.before_mib < cell.memory.peak_mib == cell.memory_mib
+        assert cell.warmup is not None and cell.warmup.samples_ms
+        assert cell.energy is not None and (cell.energy.joules_per_unit is not None or cell.energy.reason)
+        assert cell.device_latency_ms is not None and cell.latency_ms is not None
+        assert len(cell.device_latency_ms.samples) == len(cell.latency_ms.samples)
+        for both in zip(cell.device_latency_ms.samples, cell.latency_ms.samples, strict=True):
+            assert 0 < both[0] <= both[1], "what the modules took is a part of the whole"
+        assert set(cell.modules) == ({"encoder", "decoder"} if cell.stage == "pseudolabel" else {"unet"})
+        for module in cell.modules.values():
+            assert module.calls > 0 and module.gflops_per_call is not None and module.gflops_per_call > 0
+            assert module.share_of_peak is not None and module.share_of_peak > 0
+    logs = {path.name for path in (out / "logs").rglob("*.log")}
+    assert logs == {"pytorch.log", "onnxruntime.log"}
+
+
+def test_a_run_tells_where_its_time_went_and_what_the_machine_can_do(finished: tuple[Results, Path]) -> None:
+    results, _ = finished
+    took = results.measuring
+    assert took is not None
+    assert 0 < took.busy <= took.wall
+    assert took.starting > 0 and took.data > 0 and took.scoring > 0
+    assert 0 <= took.parent_cpu < took.wall
+    peak = results.peak["cpu"]
+    assert peak.fp32_gflops is not None and peak.fp32_gflops > 0
+    assert all(comparison.margin >= 0.02 for comparison in results.comparisons)
+
+
 def test_what_was_written_is_what_was_returned(finished: tuple[Results, Path]) -> None:
     results, out = finished
     assert load_results(out) == results
@@ -148,7 +181,7 @@ def test_running_again_measures_exports_and_trains_nothing(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("something was done again")
 
-    monkeypatch.setattr(group, "open_lanes", refuse)
+    monkeypatch.setattr(group, "open_bench", refuse)
     monkeypatch.setattr("exporters.sam.export_artifact", refuse)
     monkeypatch.setattr("exporters.unet.export_artifact", refuse)
     monkeypatch.setattr("benchmark.training.loop.train_unet", refuse)

@@ -396,3 +396,52 @@ def test_sizes_and_rates_that_no_machine_can_work_with_are_refused(field: str, v
 def test_a_seed_that_numpy_and_pytorch_do_not_take_is_refused() -> None:
     with pytest.raises(InputError, match=r"data\.seed"):
         parse_spec(content(data={"root": "x", "tasks": ["T"], "seed": 2**32}), "spec.yaml", Path())
+
+
+SERVER = {"scenarios": ["single-stream", "server"], "server": {"bound_ms": 40}}
+
+
+@pytest.mark.parametrize(
+    ("measure", "field"),
+    [
+        ({"margin": 0}, "measure.margin"),
+        ({"margin": 0.6}, "measure.margin"),
+        ({"block_ms": -1}, "measure.block_ms"),
+        ({"affinity": []}, "measure.affinity"),
+        ({"limit_s": 0}, "measure.limit_s"),
+        ({"warmup_limit_s": -1}, "measure.warmup_limit_s"),
+        ({"offline_s": 0}, "measure.offline_s"),
+        ({"budget_s": float("inf")}, "measure.budget_s"),
+        ({"scenarios": []}, "measure.scenarios"),
+        ({"scenarios": ["offline"]}, "single-stream is what verdicts come from"),
+        ({"scenarios": ["single-stream", "single-stream"]}, "each may stand once"),
+        ({"scenarios": ["single-stream", "multi-stream"]}, "measure.scenarios"),
+        ({"scenarios": ["single-stream", "server"]}, "go together; give both or none"),
+        ({"server": {"bound_ms": 40}}, "go together; give both or none"),
+        ({**SERVER, "server": {"bound_ms": 0}}, "measure.server.bound_ms"),
+        ({**SERVER, "server": {"bound_ms": 40, "percentile": 95}}, "measure.server.percentile"),
+        ({"variables": {"openvino": {"A": "1"}}}, "measure.variables name openvino, which is not among backends"),
+    ],
+)
+def test_settings_of_measuring_that_make_no_sense_are_refused(measure: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as told:
+        parse(content(measure=measure))
+    assert field in str(told.value)
+
+
+def test_settings_of_measuring_are_read() -> None:
+    given: dict[str, Any] = {
+        "margin": 0.05, "block_ms": 0, "affinity": [0, 1], "limit_s": 30,
+        "variables": {"pytorch": {"OMP_WAIT_POLICY": "PASSIVE"}}, **SERVER,
+    }  # fmt: skip
+    found = parse(content(measure=given)).measure
+    assert (found.margin, found.block_ms, found.affinity, found.limit_s) == (0.05, 0, (0, 1), 30)
+    assert found.variables == {"pytorch": {"OMP_WAIT_POLICY": "PASSIVE"}}
+    assert found.server is not None and (found.server.bound_ms, found.server.percentile) == (40, 99)
+    assert parse(content()).measure.scenarios == ("single-stream", "offline"), "the server has no bound by default"
+
+
+def test_options_are_of_backends_that_run() -> None:
+    assert parse(content(options={"pytorch": {"extra": 0.1}})).options == {"pytorch": {"extra": 0.1}}
+    with pytest.raises(InputError, match="options name dummy, which is not among backends"):
+        parse(content(options={"dummy": {"delay_ms": 1.0}}))

@@ -218,11 +218,19 @@ def test_a_changed_training_case_is_trained_on_again_and_a_changed_test_case_is_
     def key() -> str:
         return Supervision(planned, "reference", None, spec, tmp_path).key
 
+    def change(path: Path) -> None:
+        stored = nib.load(path)
+        voxels = np.asarray(stored.dataobj).copy()
+        voxels[0, 0, 0] = 1 - voxels[0, 0, 0]
+        nib.save(nib.Nifti1Image(voxels, stored.affine), path)
+
     before = key()
-    os.utime(planned.test[0].label, ns=(0, 0))
+    change(planned.test[0].label)
     assert key() == before
     for cases in (planned.train, planned.validation):
         os.utime(cases[0].label, ns=(0, 0))
+        assert key() == before, "the content counts, and not when it was written"
+        change(cases[0].label)
         assert key() != before
         before = key()
 

@@ -30,7 +30,7 @@ from benchmark.data.volume import load_volume, save_labels
 from benchmark.labelling.stream import CaseEnd, CaseStart, stream
 from benchmark.lanes import LaneSettings, module_source, open_lanes
 from benchmark.measure.environment import available_cores, environment
-from benchmark.measure.turns import turn_order
+from benchmark.measure.schedule import Schedule
 from benchmark.metrics import dice_per_label
 from benchmark.prompts import Prompter
 from benchmark.results import LaneKey
@@ -116,8 +116,9 @@ def in_turns(
     """Seconds of each round, and the labels of the last."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     found = {}
-    for index in range(rounds):
-        for name in turn_order(list(sides), index):
+    schedule = Schedule(list(sides), seed=0)
+    for _ in range(rounds):
+        for name in schedule.round(list(sides)):
             time.sleep(PAUSE_S)
             started = time.perf_counter()
             found[name] = sides[name](files, folder)
