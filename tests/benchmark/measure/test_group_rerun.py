@@ -206,10 +206,4 @@ def test_a_picture_of_a_slice_that_is_no_longer_worth_a_look_stays_as_it_is() ->
         (3, ["pytorch"]),
         (7, ["onnxruntime", "pytorch"]),
     ]
-<<<<<<< HEAD
-    assert np.array_equal(
-        [one.slice for one in merged(record(1, [], pytorch=good, onnxruntime=bad), now).pictures], [7, 9]
-    )
-=======
     assert merged(record(1, [], pytorch=good, onnxruntime=bad), now).pictures == fresh
->>>>>>> tests2
