@@ -157,6 +157,6 @@ class Seconds(Part):
     wall: float = Field(description="from the first turn to the last")
     busy: float = Field(description="in which a worker computed for it: warm-up, turns and offline passes")
     parent_cpu: float = Field(description="CPU seconds of the parent while it waited for workers")
-    data: float = Field(default=0.0, description="reading volumes, deriving prompts")
+    data: float = Field(default=0.0, description="reading volumes; deriving prompts is in `wall`")
     scoring: float = Field(default=0.0, description="Dice, surfaces, pictures, label files")
     starting: float = Field(default=0.0, description="starting workers and loading models")

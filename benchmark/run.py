@@ -11,7 +11,7 @@ from typing import Protocol
 
 from benchmark import __version__
 from benchmark.artifacts import Export, ensure_artifact
-from benchmark.calibration.store import find_calibration
+from benchmark.calibration.store import find_calibration, machine_key
 from benchmark.collect import allocator_notes, collect_cells
 from benchmark.costs import ModuleCosts, flops_of
 from benchmark.data.msd import CaseFiles, Task
@@ -20,7 +20,7 @@ from benchmark.files import sha256_text
 from benchmark.lanes import Sources
 from benchmark.measure.environment import business, environment
 from benchmark.measure.group import Measuring, Work, total
-from benchmark.measure.peak import measure_peak
+from benchmark.measure.peak import kept_peak
 from benchmark.measure.statistics import margin_of
 from benchmark.measured import Environment, Seconds
 from benchmark.plan import Group, PlannedTask, make_group, plan_lanes, plan_tasks, threads_of, weights_key
@@ -50,6 +50,8 @@ from exporters.fetch import cache_dir
 from exporters.manifest import RANDOM_WEIGHTS, Manifest
 from exporters.sam import LoadedSam, load_sam
 from exporters.unet import LoadedUNet, load_unet
+
+PEAKS = "peak"
 
 DECIDES = {"per", "masks", "min_pixels", "prompts_per_call"}
 """The fields of `sam` that change a mask or its time, besides the prompts themselves."""
@@ -117,7 +119,11 @@ class Run:
     def _know_the_machine(self) -> None:
         """What it can do at most, what it can show, and what else it does."""
         here = self._environment
-        self._results.peak = {device: measure_peak(device, here.threads) for device in self.spec.devices}
+        key = machine_key(here)
+        self._results.peak = {
+            device: kept_peak(self.run_dir / PEAKS / f"{key}-{device.replace(':', '')}.json", device, here.threads)
+            for device in self.spec.devices
+        }
         found = find_calibration(cache_dir(), here)
         self._results.calibration = found.words if found else None
         self._margin = margin_of(self.spec.measure.margin, found.noise_floor if found else None)

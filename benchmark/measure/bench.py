@@ -18,6 +18,9 @@ from benchmark.sections import MeasureSpec
 from benchmark.stages.base import Unit
 from runners.registry import WANTS_MODULE
 
+LOADING_S = 300.0
+"""Added to the limit while a worker starts: its libraries are imported, and a large model is read from disk."""
+
 WARM_UPS = 30
 """Passes of a warm-up at most; a time that is not steady by then drifts for other reasons."""
 
@@ -44,7 +47,7 @@ class LaneWorker:
     def load(self) -> None:
         """Loads the runners, if they are not."""
         if self.loaded is None:
-            self.loaded = self.ask("load")
+            self.loaded = self.ask("load", extra_s=LOADING_S)
 
     def warm_up(self, key: UnitKey, unit: Unit, limit_s: float) -> float:
         """Runs a unit until its times are steady.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.files import write_text_atomically
 from benchmark.measured import Peak
 
 if TYPE_CHECKING:
@@ -46,6 +47,22 @@ def measure_peak(device: str, threads: int) -> Peak:
         torch.set_num_threads(threads_before)
         torch.set_float32_matmul_precision(precision_before)
     return Peak(fp32_gflops=fp32, bf16_gflops=bf16, device=device, threads=threads, reason=missing)
+
+
+def kept_peak(file: Path, device: str, threads: int) -> Peak:
+    """The rate that an earlier part of a run measured, or measured now and kept: a run again must say the same.
+
+    Args:
+        file: where it is kept, for this machine and device.
+        device: see `measure_peak`.
+        threads: see `measure_peak`.
+    """
+    try:
+        return Peak.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there, or damaged
+        found = measure_peak(device, threads)
+        write_text_atomically(file, found.model_dump_json(indent=1))
+        return found
 
 
 def _product_rate(dtype: torch.dtype, side: int, device: str) -> float:

@@ -101,4 +101,4 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lanes are called in this process: starting one of their own takes seconds, and is tested by itself."""
     monkeypatch.setattr("benchmark.measure.bench.Worker", LocalWorker)
     monkeypatch.setattr("benchmark.run.business", lambda: None)
-    monkeypatch.setattr("benchmark.run.measure_peak", lambda device, threads: Peak(fp32_gflops=100.0))
+    monkeypatch.setattr("benchmark.measure.peak.measure_peak", lambda device, threads: Peak(fp32_gflops=100.0))

@@ -182,8 +182,6 @@ def test_running_again_measures_exports_and_trains_nothing(
         raise AssertionError("something was done again")
 
     monkeypatch.setattr(group, "open_bench", refuse)
-    # The machine's rate is measured by every run, and is no part of what was recorded.
-    monkeypatch.setattr("benchmark.run.measure_peak", lambda device, threads: finished[0].peak[device])
     monkeypatch.setattr("exporters.sam.export_artifact", refuse)
     monkeypatch.setattr("exporters.unet.export_artifact", refuse)
     monkeypatch.setattr("benchmark.training.loop.train_unet", refuse)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from benchmark.data.msd import open_task
@@ -61,7 +64,9 @@ def test_reduced_precisions_are_gated_and_calibrated_on_the_task_so_another_task
     for precision in ("fp32", "int8", "int8-static"):
         for changed in (False, True):
             if changed:
-                (task / "labelsTr/case_1.nii.gz").touch()
+                file = task / "labelsTr/case_1.nii.gz"
+                label = nib.load(file)
+                nib.save(nib.Nifti1Image(np.roll(np.asarray(label.dataobj), 1), label.affine), file)
             # The fake's decoder is plain int8, so that the static one is refused once it is loaded.
             with suppress(RunnerError):
                 open_and_close(task, fake_sam, precision=precision)
@@ -87,9 +92,9 @@ def test_what_is_not_what_was_asked_for_labels_nothing(
 ) -> None:
     attestation = Lane.__init__
 
-    def elsewhere(self: Lane, pipeline: object, attested: dict, load_ms: float) -> None:  # type: ignore[type-arg]
+    def elsewhere(self: Lane, pipeline: Any, attested: dict[str, Any], load_ms: float, **rest: Any) -> None:
         moved = {part: what.model_copy(update={"device": "cuda"}) for part, what in attested.items()}
-        attestation(self, pipeline, moved, load_ms)  # type: ignore[arg-type]
+        attestation(self, pipeline, moved, load_ms, **rest)
 
     monkeypatch.setattr(Lane, "__init__", elsewhere)
     with pytest.raises(RunnerError, match="asked to run on cpu and ran on cuda; nothing was labelled"):

@@ -42,7 +42,7 @@ def execute(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Exec
     monkeypatch.setattr(running, "load_sam", lambda *_: FakeSam())
     monkeypatch.setattr(running.pseudolabel, "Pseudolabelling", Mendable)
     monkeypatch.setattr(running, "business", lambda: None)
-    monkeypatch.setattr(running, "measure_peak", lambda *_: Peak(fp32_gflops=100.0))
+    monkeypatch.setattr("benchmark.measure.peak.measure_peak", lambda *_: Peak(fp32_gflops=100.0))
 
     def run(options: dict[str, Any], **measure: Any) -> Results:
         least = {"samples": 2, "budget_s": 0.5, "warmup": 1, "warmup_limit_s": 1, "threads": 1, "block_ms": 0}

@@ -11,6 +11,7 @@ import torch
 
 from benchmark.measure import peak
 from benchmark.measure.peak import best_gflops, bf16_missing, cpu_flags, measure_peak
+from benchmark.measured import Peak
 
 
 class FakeTime:
@@ -135,3 +136,20 @@ def test_a_gpu_is_faster_in_bf16_than_in_fp32() -> None:
     told = measure_peak("cuda", threads=1)
     assert told.fp32_gflops is not None and told.bf16_gflops is not None
     assert told.bf16_gflops > told.fp32_gflops > 1000
+
+
+def test_a_rate_is_measured_once_a_run_folder_and_again_where_it_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def measure(device: str, threads: int) -> Peak:
+        measured.append(device)
+        return Peak(fp32_gflops=100.0 + len(measured), threads=threads)
+
+    monkeypatch.setattr(peak, "measure_peak", measure)
+    file = tmp_path / "peak" / "here-cpu.json"
+    first = peak.kept_peak(file, "cpu", 2)
+    assert peak.kept_peak(file, "cpu", 2) == first and measured == ["cpu"]
+    file.write_text("half a fi", encoding="utf-8")
+    assert peak.kept_peak(file, "cpu", 2).fp32_gflops == 102.0
