@@ -36,6 +36,10 @@ class Bars:
 
         return advance
 
+    def say(self, text: str) -> None:
+        """See `benchmark.run.Progress`."""
+        self._console.print(text, style="yellow", highlight=False)
+
 
 @contextmanager
 def progress_bars() -> Iterator[Bars]:

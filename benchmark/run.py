@@ -64,6 +64,10 @@ class Progress(Protocol):
         """Begins a bar; the function it returns advances it and may change the note beside it."""
         ...
 
+    def say(self, text: str) -> None:
+        """Tells what the user should know at once."""
+        ...
+
 
 @dataclass
 class Run:
@@ -129,6 +133,7 @@ class Run:
         self._margin = margin_of(self.spec.measure.margin, found.noise_floor if found else None)
         if here.busy:
             self._results.notes.append(f"The machine was busy before the run: {here.busy}")
+            self.progress.say(f"This machine is busy, and times will suffer: {here.busy}")
 
     def _pseudolabel_all(self, planned: Sequence[PlannedTask]) -> dict[str, LabelStore]:
         """Task → its pseudo labels of the first model and device; those train the UNets."""

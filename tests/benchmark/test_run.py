@@ -33,6 +33,8 @@ class Silent:
         self.titles.append(title)
         return lambda amount, note: None
 
+    def say(self, text: str) -> None: ...
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -30,6 +30,8 @@ class Silent:
     def start(self, title: str, total: float) -> Callable[[float, str], None]:
         return lambda amount, note: None
 
+    def say(self, text: str) -> None: ...
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:

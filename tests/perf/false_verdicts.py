@@ -40,6 +40,8 @@ class Silent:
     def start(self, title: str, total: float) -> Callable[[float, str], None]:
         return lambda amount, note: None
 
+    def say(self, text: str) -> None: ...
+
 
 def dummy_calls() -> CallRecipe:
     """A dummy whose calls scatter by 5 % and slow down by 30 % within twenty seconds, all workers alike."""

@@ -23,6 +23,8 @@ class Silent:
     def start(self, title: str, total: float) -> Callable[[float, str], None]:
         return lambda amount, note: None
 
+    def say(self, text: str) -> None: ...
+
 
 def boxes() -> np.ndarray:
     """Two labels, four slices with an object."""
