@@ -264,8 +264,12 @@ def exhaust_memory(name: str) -> NoReturn:
     raise MemoryError(f"{name}: no memory left, as the dummy's option fails tells it to")
 
 
-def _fill_address_space() -> None:
-    """Returns when an allocation was refused, or when far more than the limit was granted."""
+def _fill_address_space() -> bool:
+    """Whether an allocation was refused, before far more than the limit was granted.
+
+    Mapped memory is always new address space; what the C library hands out may be memory that it still holds.
+    """
+    import mmap
     import resource
 
     import psutil
@@ -274,13 +278,16 @@ def _fill_address_space() -> None:
     limit = psutil.Process().memory_info().vms + HEADROOM_MIB * _MIB
     if before[0] != resource.RLIM_INFINITY:
         limit = min(limit, before[0])
-    held: list[bytearray] = []
+    held: list[mmap.mmap] = []
+    refused = False
     resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
     try:
         while len(held) < 4 * HEADROOM_MIB:
-            held.append(bytearray(_MIB))
-    except MemoryError:
-        pass
+            held.append(mmap.mmap(-1, _MIB))
+    except (MemoryError, OSError):
+        refused = True
     finally:
-        held.clear()
         resource.setrlimit(resource.RLIMIT_AS, before)
+        for block in held:
+            block.close()
+    return refused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_an_option_that_a_backend_does_not_know_is_refused_and_the_known_ones_ar
     with pytest.raises(RunnerError, match="backend pytorch: does not know option fast; it knows delay, tune"):
         Tunable(source, CPU, options={"delay": 1, "fast": 2})
     with pytest.raises(RunnerError, match="backend onnxruntime: does not know option a, b; it knows none"):
-        make_runner("onnxruntime", source, CPU, options={"b": 1, "a": 1})
+        make_plain_runner("onnxruntime", source, CPU, options={"b": 1, "a": 1})
 
 
 def address(value: DeviceTensor) -> int:
@@ -202,9 +203,11 @@ class TestEveryBackend:
 
             monkeypatch.setattr(runner, "_place", placing)
             monkeypatch.setattr(runner, "_run", running)
-            monkeypatch.setattr("runners.base.time.perf_counter", clock)
+            monkeypatch.setattr("runners.base.time", SimpleNamespace(perf_counter=clock))
             runner.run(feed())
-        assert steps == ["place", "clock", "run", "clock"]
+        # Between the two ends of its clock, a dummy that computes runs a module that has a clock of its own.
+        assert steps[:3] == ["place", "clock", "run"] and set(steps[3:]) == {"clock"}
+        assert len(steps) == 4 or backend == "dummy"
 
     def test_device_ms_adds_up_what_each_call_is_told_to_take(self, backend: str, source: ModuleSource) -> None:
         told: list[tuple[dict[str, tuple[int, ...]], float]] = []

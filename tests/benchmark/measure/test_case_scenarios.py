@@ -84,13 +84,13 @@ def test_the_server_scenario_is_run_once_a_lane_and_only_if_asked_for(
 
 
 def test_the_server_scenario_finds_a_rate_that_one_worker_can_serve(lanes: FakeLanes) -> None:
-    """13 ms a unit are at most 77 units a second; the search runs on the real clock, so only its limits are known."""
-    settings = ServerSpec(bound_ms=60_000, percentile=50, budget_s=1)
+    """The search runs on the real clock, on which the fake takes no time: only the limits of its answer are known."""
+    settings = ServerSpec(bound_ms=60_000, percentile=90, budget_s=5)
     bench = lanes.bench(spec(scenarios=("single-stream", "server"), server=settings), pytorch=Fake())
     record, _ = measure_on(bench, make_slices(2))
     found = record.lanes["pytorch"].server
     assert found is not None
-    assert (found.bound_ms, found.percentile) == (60_000, 50)
+    assert (found.bound_ms, found.percentile) == (60_000, 90)
     assert found.trials and all(trial.queries > 0 for trial in found.trials)
     assert found.rate is not None or found.reason
 
