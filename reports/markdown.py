@@ -41,7 +41,7 @@ def render(summary: Summary, drawn: tuple[Figure, ...]) -> str:
         blocks.append("\n".join(["> **Keep in mind:**", *(f"> - {escape(caveat)}" for caveat in verdict.caveats)]))
     blocks.append(escape(" · ".join(summary.facts)))
     blocks += _section("What failed", summary.problems)
-    blocks += _section("Verdict", summary.verdicts, charts=charts("verdict"))
+    blocks += _section("Verdict", summary.matrix, summary.verdicts, charts=charts("verdict"))
     times = (summary.latency, summary.start, summary.segmentation, summary.server)
     blocks += _section("Latency", *times, charts=charts("latency"))
     blocks += _section("Where the time goes", *summary.phases, charts=charts("phases"))
@@ -114,7 +114,8 @@ def _row(cells: list[str]) -> str:
 
 def _value(table: Table, value: Value) -> str:
     mark = table.mark(value)
-    return escape(value.text) + (f" <sup>{mark}</sup>" if mark else "")
+    text = "<br>".join(map(escape, value.text.splitlines()))
+    return text + (f" <sup>{mark}</sup>" if mark else "")
 
 
 def _fence(text: str, language: str) -> str:

@@ -11,6 +11,7 @@ from reports import (
     accuracy,
     attestation,
     effort,
+    matrix,
     measuring,
     provenance,
     resources,
@@ -35,6 +36,7 @@ class Summary:
     facts: tuple[str, ...]
     verdict: Verdict
     problems: Table | None
+    matrix: Table | None
     verdicts: Table
     latency: Table
     start: Table
@@ -87,6 +89,7 @@ def summarize(results: Results) -> Summary:
         ),
         verdict=judge(view),
         problems=provenance.problem_table(view),
+        matrix=matrix.matrix_table(view),
         verdicts=speed.verdict_table(view),
         latency=times.latency_table(view),
         start=times.start_table(view),

@@ -33,6 +33,8 @@ def print_report(results: Results, console: Console) -> None:
     if summary.problems:
         console.print(_table(summary.problems, console))
     roomy = console.width >= ROOMY
+    if summary.matrix and _sums_up(summary.matrix):
+        _print_by_task(summary.matrix, console)
     for table in (summary.verdicts, summary.latency, *((summary.start, summary.memory) if roomy else ())):
         _print_by_task(table, console)
     for table in summary.prompts:
@@ -46,6 +48,12 @@ def print_report(results: Results, console: Console) -> None:
     _print_by_task(summary.supervision, console)
     if summary.harness:
         console.print(Padding(Text(summary.harness, style="dim"), (1, 0, 0, 1)))
+
+
+def _sums_up(matrix: Table) -> bool:
+    """Whether a matrix says more than the table of verdicts below it: one model with two backends needs none."""
+    stages = {row[0].text for row in matrix.rows}
+    return len(matrix.rows) > len(stages) or len(matrix.columns) - _key_count(matrix) > 2
 
 
 def _print_by_task(table: Table | None, console: Console) -> None:
@@ -107,9 +115,13 @@ def _widths(table: Table, most: int) -> list[int]:
     keys = _key_count(table)
     widths = []
     for index, column in enumerate(table.columns[keys:], keys):
-        longest = max((len(_value(table, row[index])) for row in table.rows), default=0)
+        longest = max((_longest_line(_value(table, row[index])) for row in table.rows), default=0)
         widths.append(max(min(longest, most), *(len(word) for word in column.title.split())))
     return widths
+
+
+def _longest_line(text: Text) -> int:
+    return max(map(len, text.plain.splitlines()), default=0)
 
 
 def _longest_key(table: Table) -> int:
