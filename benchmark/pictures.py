@@ -82,7 +82,14 @@ def _save(run_dir: Path, group: Group, variant: str, piece: Slice, predictions: 
             for lane, array in predictions.items()
         },
         dice_reason=group.no_dice,
+        differing=_differing(list(predictions.values())),
     )
+
+
+def _differing(predictions: Sequence[Labels]) -> int:
+    """In how many pixels any lane differs from the first."""
+    first, *others = predictions
+    return int(np.count_nonzero(np.any([other != first for other in others], axis=0))) if others else 0
 
 
 def _write_png(path: Path, array: NDArray[np.uint8]) -> None:

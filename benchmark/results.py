@@ -222,6 +222,9 @@ class Picture(Part):
     labels: dict[int, str]
     dice: dict[str, float | None] = Field(description="lane → mean Dice of this slice's labels")
     dice_reason: str | None = Field(default=None, description="why no Dice is given")
+    differing: int | None = Field(
+        default=None, description="pixels in which any lane's label differs from the first lane's; null in older runs"
+    )
 
 
 class TaskInfo(Part):

@@ -1,33 +1,24 @@
-"""Slices to look at: the grey image with outlines of the reference and of each backend's prediction."""
+"""Slices to look at: the grey image with outlines of the reference, the pseudo labels and the UNet's, per backend."""
 
 from __future__ import annotations
 
-import base64
-import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.results import LaneKey, Picture
-from reports.text import ABSENT, condition, dice, lane_name
+from reports.contours import Outline, contour_path, data_uri, outlines, palette
+from reports.text import ABSENT, condition, count, dice, lane_name
 
-# Apart from each other in hue and lightness, and from white, which the reference is drawn in.
-COLOURS = ("#ff9f1c", "#2ec4ff", "#ff5fa2", "#9be564", "#c79bff", "#ffe156")
 # Less than this share of the image is never shown, so that one knows where in the body one is.
 LEAST_SHOWN = 0.45
 MARGIN = 0.4
-
-
-@dataclass(frozen=True)
-class Outline:
-    """The contour of one label as an SVG path in pixel coordinates."""
-
-    label: str
-    colour: str
-    path: str
+MOST_PLATES = 24
+MOST_BYTES = 1_500_000
+"""Of all embedded images together: a report is one file of at most 5 MB."""
 
 
 @dataclass(frozen=True)
@@ -41,82 +32,144 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Plate:
-    """One slice with a panel per lane. `problem` says why there is nothing to see, `no_dice` why it has no Dice."""
+class Strip:
+    """What one stage made of a slice: a panel for each lane, and where the lanes differ."""
 
     caption: str
-    width: int = 0
-    height: int = 0
-    scale: tuple[float, float] = (1.0, 1.0)
-    window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
-    image: str = ""
-    reference: tuple[Outline, ...] = ()
     panels: tuple[Panel, ...] = ()
+    differs: str = ""
+    agreement: str = ""
     problem: str | None = None
     no_dice: str | None = None
 
 
-def contour_path(mask: NDArray[Any]) -> str:
-    """The outline of a mask as an SVG path, with pixel (r, c) covering [c, c+1] × [r, r+1].
+@dataclass(frozen=True)
+class Plate:
+    """One slice. Lengths are in pixels of the slice; `scale` gives them the body's proportions."""
 
-    The mask is padded with background, so that an object at the image's border has a closed outline.
-    """
-    from contourpy import LineType, contour_generator
-
-    padded = np.pad(np.asarray(mask, dtype=np.float64) > 0, 1).astype(np.float64)
-    rows, columns = padded.shape
-    # Values belong to pixel centres; the padding's first centre lies half a pixel outside the image.
-    generator = contour_generator(np.arange(columns) - 0.5, np.arange(rows) - 0.5, padded, line_type=LineType.Separate)
-    parts = []
-    for line in generator.lines(0.5):
-        points = " ".join(f"{x:g},{y:g}" for x, y in np.asarray(line)[:-1])
-        parts.append(f"M{points}Z")
-    return "".join(parts)
+    caption: str
+    corner: tuple[int, int] = (0, 0)
+    size: tuple[int, int] = (1, 1)
+    scale: tuple[float, float] = (1.0, 1.0)
+    window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    image: str = ""
+    reference: tuple[Outline, ...] = ()
+    strips: tuple[Strip, ...] = ()
 
 
-def plates(pictures: list[Picture], run_dir: Path) -> tuple[Plate, ...]:
-    """Reads the pictures of a run; one that cannot be read says so in its place."""
-    found = []
+@dataclass(frozen=True)
+class Gallery:
+    """The plates that are shown, most disagreement between backends first, and how many more the run has."""
+
+    plates: tuple[Plate, ...]
+    more: int
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A picture's arrays: grey, reference and one label map per lane, all [H, W]."""
+
+    picture: Picture
+    grey: NDArray[np.uint8]
+    reference: NDArray[np.uint8]
+    predictions: dict[str, NDArray[np.uint8]]
+
+
+def gallery(pictures: Sequence[Picture], run_dir: Path) -> Gallery:
+    """Reads the pictures of a run, those of one slice together; one that cannot be read says so in its place."""
+    by_slice: dict[tuple[str, str, int], list[Picture]] = {}
     for picture in pictures:
+        by_slice.setdefault((picture.task, picture.case, picture.slice), []).append(picture)
+    ranked = sorted(by_slice.values(), key=lambda group: -max(map(_disagreement, group)))
+    plates: list[Plate] = []
+    room = MOST_BYTES
+    for group in ranked[:MOST_PLATES]:
+        plate = _plate(group, run_dir)
+        room -= len(plate.image)
+        if room < 0 and plates:
+            break
+        plates.append(plate)
+    return Gallery(tuple(plates), len(ranked) - len(plates))
+
+
+def _disagreement(picture: Picture) -> float:
+    """In pixels; of a run that did not count them the spread of Dice, which ranks below any pixel."""
+    if picture.differing is not None:
+        return picture.differing
+    known = [value for value in picture.dice.values() if value is not None]
+    return max(known) - min(known) if known else 0.0
+
+
+def _plate(group: Sequence[Picture], run_dir: Path) -> Plate:
+    """The strips of one slice, the pipeline's first stage first."""
+    first = group[0]
+    caption = f"{first.task}, case {first.case}, slice {first.slice}"
+    read: list[_Read] = []
+    broken: list[Strip] = []
+    for picture in group:
         try:
-            found.append(_plate(picture, run_dir))
+            read.append(_read_picture(picture, run_dir))
         except (OSError, ValueError) as error:
-            found.append(Plate(caption=_caption(picture), problem=f"This picture cannot be shown: {error}"))
-    return tuple(found)
+            broken.append(Strip(_caption(picture), problem=f"This picture cannot be shown: {error}"))
+    if not read:
+        return Plate(caption, strips=tuple(broken))
+    grey, reference = read[0].grey, read[0].reference
+    masks = [reference, *(mask for one in read for mask in one.predictions.values())]
+    window = _window(np.any([mask > 0 for mask in masks], axis=0), _scale(first))
+    corner, size = _cut(window, _scale(first), (grey.shape[0], grey.shape[1]))
+    cut = grey[corner[1] : corner[1] + size[1], corner[0] : corner[0] + size[0]]
+    return Plate(
+        caption,
+        corner,
+        size,
+        _scale(first),
+        window,
+        data_uri(cut),
+        outlines(reference, first.labels),
+        (*(_strip(one, caption) for one in read), *broken),
+    )
 
 
-def _plate(picture: Picture, run_dir: Path) -> Plate:
+def _strip(one: _Read, where: str) -> Strip:
+    first, *others = one.predictions.values()
+    # The first against itself: a lane alone differs nowhere.
+    differs = np.any([other != first for other in (first, *others)], axis=0)
+    pixels = int(np.count_nonzero(differs))
+    agreement = f"backends differ in {count(pixels, 'pixel')}" if pixels else "backends agree in every pixel"
+    return Strip(
+        caption=_caption(one.picture),
+        panels=tuple(
+            Panel(
+                name=_lane_name(lane),
+                dice=dice(one.picture.dice.get(lane)),
+                outlines=outlines(mask, one.picture.labels),
+                alt=f"{where}, {_caption(one.picture)}: reference and prediction of {_lane_name(lane)}",
+            )
+            for lane, mask in one.predictions.items()
+        ),
+        differs=contour_path(differs),
+        agreement=agreement if others else "",
+        no_dice=one.picture.dice_reason,
+    )
+
+
+def _read_picture(picture: Picture, run_dir: Path) -> _Read:
     grey = _read(run_dir, picture.image)
     reference = _read(run_dir, picture.reference)
     predictions = {lane: _read(run_dir, name) for lane, name in picture.predictions.items()}
     if any(mask.shape != grey.shape for mask in (reference, *predictions.values())):
         raise ValueError("its image and masks differ in size")
-    # Millimetres in units of the smaller spacing, so that numbers stay near pixels.
-    unit = min(picture.spacing_mm)
-    if not unit > 0:
+    if not predictions:
+        raise ValueError("it has no prediction")
+    if not min(picture.spacing_mm) > 0:
         raise ValueError("its spacing is not positive")
-    scale = (picture.spacing_mm[1] / unit, picture.spacing_mm[0] / unit)
-    objects = np.any([mask > 0 for mask in (reference, *predictions.values())], axis=0)
-    panels = (
-        Panel(
-            name=_lane_name(lane),
-            dice=dice(picture.dice.get(lane)),
-            outlines=_outlines(mask, picture.labels),
-            alt=f"{_caption(picture)}: reference and prediction of {_lane_name(lane)}",
-        )
-        for lane, mask in predictions.items()
-    )
-    return Plate(
-        caption=_caption(picture),
-        width=grey.shape[1],
-        height=grey.shape[0],
-        scale=scale,
-        window=_window(objects, scale),
-        image=_data_uri(grey),
-        reference=_outlines(reference, picture.labels),
-        panels=tuple(panels),
-        no_dice=picture.dice_reason,
-    )
+    return _Read(picture, grey, reference, predictions)
+
+
+def _scale(picture: Picture) -> tuple[float, float]:
+    """Millimetres in units of the smaller spacing, so that numbers stay near pixels: x, y."""
+    unit = min(picture.spacing_mm)
+    return (picture.spacing_mm[1] / unit, picture.spacing_mm[0] / unit)
 
 
 def _lane_name(text: str) -> str:
@@ -137,30 +190,15 @@ def _read(run_dir: Path, name: str) -> NDArray[np.uint8]:
         return np.asarray(image.convert("L") if image.mode not in ("L", "P") else image, dtype=np.uint8)
 
 
-def _data_uri(grey: NDArray[np.uint8]) -> str:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(grey).save(stream, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
-
-
-def _outlines(mask: NDArray[np.uint8], labels: dict[int, str]) -> tuple[Outline, ...]:
-    outlines = []
-    for index, (value, label) in enumerate(labels.items()):
-        if path := contour_path(mask == value):
-            outlines.append(Outline(label, COLOURS[index % len(COLOURS)], path))
-    return tuple(outlines)
-
-
-def legend(pictures: list[Picture]) -> tuple[tuple[str, str], ...]:
+def legend(pictures: Sequence[Picture]) -> tuple[tuple[str, str], ...]:
     """Every label with the colour of its predictions, as far as one colour serves all pictures."""
     pairs = {
-        (label, COLOURS[index % len(COLOURS)])
+        (label, colour)
         for picture in pictures
-        for index, label in enumerate(picture.labels.values())
+        for label, colour in zip(picture.labels.values(), palette(len(picture.labels)), strict=True)
     }
-    return tuple(sorted(pairs, key=lambda pair: (COLOURS.index(pair[1]), pair[0])))
+    order = {colour: index for index, colour in enumerate(palette(len(pairs)))}
+    return tuple(sorted(pairs, key=lambda pair: (order[pair[1]], pair[0])))
 
 
 def _window(objects: NDArray[np.bool_], scale: tuple[float, float]) -> tuple[float, float, float, float]:
@@ -178,7 +216,18 @@ def _window(objects: NDArray[np.bool_], scale: tuple[float, float]) -> tuple[flo
     return (float(corner[0]), float(corner[1]), float(size[0]), float(size[1]))
 
 
+def _cut(
+    window: tuple[float, float, float, float], scale: tuple[float, float], shape: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The whole pixels under a window, as corner (x, y) and size (width, height): no others are embedded."""
+    low = [int(np.floor(window[axis] / scale[axis])) for axis in (0, 1)]
+    high = [
+        min(int(np.ceil((window[axis] + window[axis + 2]) / scale[axis])), length)
+        for axis, length in enumerate((shape[1], shape[0]))
+    ]
+    return (low[0], low[1]), (high[0] - low[0], high[1] - low[1])
+
+
 def _caption(picture: Picture) -> str:
     what = condition(picture.stage, picture.prompt)
-    place = [picture.stage, picture.task, picture.model] + ([what] if what != ABSENT else [])
-    return f"{', '.join(place)} – case {picture.case}, slice {picture.slice}"
+    return ", ".join([picture.stage, picture.model] + ([what] if what != ABSENT else []))

@@ -40,7 +40,7 @@ def render(results: Results, run_dir: Path) -> str:
         summary=summarize(results),
         figures=drawn,
         specs=embedded_json({figure.key: specification(figure) for figure in drawn}),
-        plates=gallery.plates(results.pictures, run_dir),
+        gallery=gallery.gallery(results.pictures, run_dir),
         legend=gallery.legend(results.pictures),
         script=_chart_script() if drawn else "",
         style=_own_text(environment, "report.css"),

@@ -172,7 +172,7 @@ class Measuring:
         scoring = time.perf_counter()
         if self.work.on_case is not None and (before is None or _all_again(before)):
             self.work.on_case(volume, chosen, predictions)
-        if number < CASES_WITH_PICTURES:
+        if files.case in _pictured(self.group):
             pictures = save_pictures(self.run_dir, self.group, chosen, predictions, PICTURES_PER_CASE)
             record = record.model_copy(update={"pictures": pictures})
         took = record.seconds
@@ -180,6 +180,13 @@ class Measuring:
         took = took.model_copy(update={"data": data_s, "scoring": scoring_s, "starting": bench.starting_s})
         bench.starting_s = 0.0  # the first case bears it
         return merged(before, record.model_copy(update={"seconds": took}))
+
+
+def _pictured(group: Group) -> set[str]:
+    """The cases of which pictures are kept: test cases first, so that a slice shows pseudo labels and UNet together."""
+    tested = {files.case for files in group.planned.test}
+    ranked = sorted(group.cases, key=lambda files: files.case not in tested)
+    return {files.case for files in ranked[:CASES_WITH_PICTURES]}
 
 
 def _load(bench: Bench) -> None:

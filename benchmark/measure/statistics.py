@@ -20,8 +20,8 @@ PAIRS_NEEDED = 16
 """Below this the interval of correlated pairs holds the true ratio in fewer than 93 of 100 runs: docs/method.md."""
 
 PAIRS_TO_STOP = 40
-"""Fewer can look alike by chance, and measuring would end on an interval that is narrow by luck: with 20, one A/A of the
-decoder stopped after 3 s at 0.963 (docs/method.md)."""
+"""Fewer can look alike by chance, and measuring would end on an interval that is narrow by luck: with 20, one A/A of
+the decoder stopped after 3 s at 0.963 (docs/method.md)."""
 
 MARGIN = 0.02
 """Speedups within ±2 % count as equivalent: two runs of one program differ by as much on these machines."""

@@ -163,10 +163,10 @@ def test_a_case_without_the_organ_does_not_end_the_run(make_task: MakeTask, grou
 
 
 def test_the_samples_of_the_specification_are_those_of_all_cases_together(group: FakeGroup) -> None:
-    """Three cases share 100 samples: 34 are a third of them, 67 are two."""
-    group.change(samples=100, budget_s=60)
+    """Three cases share 160 samples: 54 are a third of them, 107 are two. Fewer than 40 pairs would stop no case."""
+    group.change(samples=160, budget_s=60)
     records = group.measure()
-    assert [len(record.lanes["onnxruntime"].unit_ms["box"]) for record in records] == [34, 33, 33]
+    assert [len(record.lanes["onnxruntime"].unit_ms["box"]) for record in records] == [54, 53, 53]
     assert group.progress == pytest.approx(3)
 
 
