@@ -150,9 +150,9 @@ def amortised_table(view: View) -> Table | None:
         rows=tuple(rows),
         about=(
             "A slice with k prompts takes once + k · each: once is preprocessing and encoding, each is decoding and"
-            " postprocessing over the prompts per slice. The decoder takes prompts in batches, so that this is the price"
-            " of a prompt among as many as were measured; far from there it is an extrapolation. An object is taken for"
-            " one prompt, its corrections and components included. A backend pays off where it takes less time than"
+            " postprocessing over the prompts per slice. The decoder takes prompts in batches, so that this is the"
+            " price of a prompt among as many as were measured; far from there it is an extrapolation. An object counts"
+            " as one prompt, its corrections and components included. A backend pays off where it takes less time than"
             " PyTorch fp32 on the same device, by the means and without an interval. Start is loading, and by how much"
             " the first call and the warm-up's passes were longer than a steady pass."
         ),

@@ -20,6 +20,7 @@ from reports.looks import (
     TWO_LINES,
     Chart,
     Figure,
+    Named,
     Rows,
     Width,
     colours,
@@ -151,7 +152,7 @@ def loss(view: View, width: Width) -> Figure | None:
     if not rows:
         return None
     names = list(dict.fromkeys(row["training"] for row in rows))
-    colour, dash = dashed("training", names, OTHER_COLOURS, 1)
+    colour, dash = dashed("training", Named.of(names, names), OTHER_COLOURS, 1)
     base = alt.Chart(data(rows)).encode(
         x=alt.X("epoch:Q", axis=alt.Axis(title="epoch", tickMinStep=1, grid=False)),
         y=alt.Y("loss:Q", axis=alt.Axis(title="mean training loss", tickCount=5)),

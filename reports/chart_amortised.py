@@ -11,7 +11,7 @@ from benchmark.results import Cell
 from reports import text
 from reports.amortised import NEVER, Cost, Gain, gain, in_prompts, prompts_per_slice, reference_of, slice_cost
 from reports.choice import most_telling, time_ratio
-from reports.looks import BACKEND_COLOURS, GREY, Chart, Figure, Rows, Width, dashed, data, finish
+from reports.looks import BACKEND_COLOURS, GREY, Chart, Figure, Named, Rows, Width, dashed, data, finish
 from reports.view import View
 
 MOST = 64
@@ -33,7 +33,7 @@ def amortised(view: View, width: Width) -> tuple[Figure, ...]:
         # The vertical line is where the lines cross.
         crossings = [row for row in _crossings(view, cells) if 1 < row["k"] <= MOST]
         words = "; ".join(_in_words(view, cells))
-        shared = {"names": names, "crossings": crossings, "width": width}
+        shared = {"named": Named.of(names, view.variants), "crossings": crossings, "width": width}
         for key, title, rows, logarithmic in (
             ("slice", "Milliseconds per slice with k prompts", slices, False),
             ("prompt", "Milliseconds per prompt if k share a slice", prompts, True),
@@ -100,15 +100,16 @@ def _crossings(view: View, cells: Sequence[Cell]) -> Rows:
     return rows
 
 
-def _chart(rows: Rows, title: str, logarithmic: bool, *, names: list[str], crossings: Rows, width: Width) -> Chart:
-    colour, dash = dashed("backend", names, BACKEND_COLOURS, 2)
+def _chart(rows: Rows, title: str, logarithmic: bool, *, named: Named, crossings: Rows, width: Width) -> Chart:
+    colour, dash = dashed("backend", named, BACKEND_COLOURS, 2)
     kind: dict[str, Any] = {"type": "log", "base": 2} if logarithmic else {}
     domain = alt.Scale(**kind, nice=False, domain=[1 if logarithmic else 0, MOST])
     ticks = [1, 2, 4, 8, 16, 32, 64] if logarithmic else [1, 16, 32, 48, 64]
     axis = alt.Axis(title="prompts of a slice, k", values=ticks, grid=False)
     x = alt.X("k:Q", scale=domain, axis=axis)
     scale = alt.Scale(type="log", nice=True) if logarithmic else alt.Scale(zero=True)
-    y = alt.Y("ms:Q", scale=scale, axis=alt.Axis(title=title.lower().replace("milliseconds", "ms"), tickCount=5))
+    said = title.lower().replace("milliseconds", "ms") + (", logarithmic" if logarithmic else "")
+    y = alt.Y("ms:Q", scale=scale, axis=alt.Axis(title=said, tickCount=5, grid=not logarithmic))
     tooltip = [alt.Tooltip("backend:N"), alt.Tooltip("k:Q", title="prompts"), alt.Tooltip("shown:N", title="ms")]
     lines = alt.Chart(data([row for row in rows if not row["measured"]])).mark_line(strokeWidth=2.5)
     points = alt.Chart(data([row for row in rows if row["measured"]])).mark_point(filled=True, size=90, opacity=1)

@@ -1,97 +1,87 @@
-"""Drift over the run: whether the machine slowed down while it was measured, and whether that hit all backends alike."""
+"""Drift over the run: whether the machine became slower or faster while it measured, and for all backends alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import median
-
 import altair as alt
+import numpy as np
 
 from benchmark.results import Cell
-from reports.choice import Choice, most_telling, timed
-from reports.drift import drift, rolling_median, thinned, window_of
-from reports.looks import BACKEND_COLOURS, GREY, Chart, Figure, Rows, Width, dashed, data, finish
-from reports.text import percent
-from reports.view import View
+from reports import text
+from reports.choice import most_telling, timed
+from reports.drift import Course, course
+from reports.looks import BACKEND_COLOURS, GREY, Chart, Figure, Named, Rows, Width, dashed, data, finish
+from reports.view import Place, View
 
-POINTS = 150
-"""Samples of a cell that are drawn."""
-STEPS = 80
-"""Points of a rolling median that are drawn."""
 FIGURES = 2
-HEIGHT = 210
+POINTS = 150
+HEIGHT = 220
+SEEN = (2, 98)
+"""Percentiles of the samples that the axis reaches to; a single outlier would flatten all else."""
 
 
-def drifts(view: View, stage: str, width: Width) -> tuple[Figure, ...]:
-    """A panel with all backends for each of the conditions of a stage that drifted most."""
-    places = [cells for cells in view.places(timed(view.cells(stage))).values() if _most(cells) > 0]
-    choice = most_telling(places, _most, most=FIGURES)
-    return tuple(_figure(view, stage, cells, choice, number, width) for number, cells in enumerate(choice.shown, 1))
+def drift(view: View, width: Width) -> tuple[Figure, ...]:
+    """A chart for each of the conditions whose times moved most, all their backends in one panel."""
+    places = list(_courses(view).values())
+    choice = most_telling(places, lambda lanes: max(one.spread for _, one in lanes), most=FIGURES)
+    note = choice.note("those that moved most")
+    return tuple(_figure(view, number, lanes, note, width) for number, lanes in enumerate(choice.shown, 1))
 
 
-def _figure(view: View, stage: str, cells: list[Cell], choice: Choice[list[Cell]], number: int, width: Width) -> Figure:
-    where = view.label(cells[0]).replace("\n", ", ")
-    by_cell = ", ".join(f"{view.variant(cell)} {percent(_drift(cell), 2)}" for cell in cells)
+def _courses(view: View) -> dict[Place, list[tuple[Cell, Course]]]:
+    """The courses of each condition's backends."""
+    found: dict[Place, list[tuple[Cell, Course]]] = {}
+    for place, cells in view.places(timed(view.results.cells)).items():
+        for cell in cells:
+            one = course(cell.latency_ms.samples) if cell.latency_ms else None
+            if one is not None:
+                found.setdefault(place, []).append((cell, one))
+    return found
+
+
+def _figure(view: View, number: int, lanes: list[tuple[Cell, Course]], note: str, width: Width) -> Figure:
+    named = Named(
+        tuple(f"{view.variant(cell)}: {text.percent(one.spread, 2)}" for cell, one in lanes),
+        tuple(view.variants.index(view.variant(cell)) for cell, _ in lanes),
+    )
+    lines, points = [], []
+    for name, (_, one) in zip(named.names, lanes, strict=True):
+        length = len(one.ratios)
+        lines += [_at(name, place, length, ratio) for place, ratio in zip(one.places, one.rolling, strict=True)]
+        kept = np.unique(np.linspace(0, length - 1, min(POINTS, length)).round().astype(int))
+        points += [_at(name, place, length, one.ratios[place]) for place in kept]
+    where = view.label(lanes[0][0], stage=True).replace("\n", ", ")
     return Figure(
-        f"drift-{stage}" if number == 1 else f"drift-{stage}-{number}",
+        f"drift-{number}",
         "drift",
-        f"Drift of {stage}, {where}: up to {percent(_most(cells), 2)}{choice.note('the most drift')}",
-        f"Each sample of {stage}, {where} over the median of its cell, in the order measured, with a rolling median;"
-        f" the rolling median's largest over its smallest value, less 1, is {by_cell}",
-        _chart(view, cells, width),
+        f"Drift over the run, {where}: rolling median, its spread in the legend{note}",
+        f"Samples of {where} in the order measured, each over the median of its backend, with their rolling median,"
+        f" whose highest is above its lowest by: {', '.join(named.names)}. Slices differ too, for all backends alike",
+        _chart(lines, points, named, _ends([one for _, one in lanes]), width),
     )
 
 
-def _drift(cell: Cell) -> float | None:
-    return drift(cell.latency_ms.samples) if cell.latency_ms else None
+def _at(name: str, place: int, length: int, ratio: float) -> dict[str, object]:
+    return {"backend": name, "share": round((int(place) + 0.5) / length, 4), "ratio": round(float(ratio), 4)}
 
 
-def _most(cells: Sequence[Cell]) -> float:
-    return max((_drift(cell) or 0.0 for cell in cells), default=0.0)
+def _ends(courses: list[Course]) -> list[float]:
+    """The axis: all of the rolling medians and nearly all samples."""
+    seen = np.concatenate([np.append(np.percentile(one.ratios, SEEN), one.rolling) for one in courses])
+    return [float(seen.min()) - 0.01, float(seen.max()) + 0.01]
 
 
-def _rows(view: View, cells: Sequence[Cell]) -> tuple[Rows, Rows]:
-    """Samples and rolling medians, placed by the share of the cell's samples that came before."""
-    points, lines = [], []
-    for cell in cells:
-        samples = cell.latency_ms.samples if cell.latency_ms else []
-        middle, window = median(samples), window_of(len(samples))
-        if middle <= 0:
-            continue
-        named = {"backend": view.variant(cell)}
-        points += [
-            named | {"at": round(100 * (place + 0.5) / len(samples), 2), "ratio": round(samples[place] / middle, 4)}
-            for place in thinned(len(samples), POINTS)
-        ]
-        medians = rolling_median(samples, window)
-        lines += [
-            named
-            | {
-                "at": round(100 * (place + window / 2) / len(samples), 2),
-                "ratio": round(float(medians[place]) / middle, 4),
-                "shown": percent(float(medians[place]) / middle),
-            }
-            for place in thinned(len(medians), STEPS)
-        ]
-    return points, lines
-
-
-def _chart(view: View, cells: Sequence[Cell], width: Width) -> Chart:
-    points, lines = _rows(view, cells)
-    colour, dash = dashed("backend", list(dict.fromkeys(row["backend"] for row in points)), BACKEND_COLOURS, 2)
-    ordered = sorted(row["ratio"] for row in points)
-    inner = [row["ratio"] for row in lines] + [1.0, ordered[len(ordered) // 50], ordered[-1 - len(ordered) // 50]]
-    room = 0.1 * (max(inner) - min(inner)) or 0.01
-    # The slowest sample may be many times the median; an axis that reaches it would flatten all else.
-    domain = alt.Scale(domain=[min(inner) - room, max(inner) + room], nice=False)
-    x_axis = alt.Axis(title="share of the run's samples, in the order measured, %", tickCount=5, grid=False)
-    x = alt.X("at:Q", scale=alt.Scale(domain=[0, 100], nice=False), axis=x_axis)
-    y = alt.Y("ratio:Q", scale=domain, axis=alt.Axis(title="time ÷ the cell's median", tickCount=5))
-    tooltip = [alt.Tooltip("backend:N"), alt.Tooltip("shown:N", title="rolling median, of the median")]
-    one = alt.Chart(data([{"one": 1}])).mark_rule(strokeDash=[5, 4], color=GREY)
+def _chart(lines: Rows, points: Rows, named: Named, ends: list[float], width: Width) -> Chart:
+    colour, dash = dashed("backend", named, BACKEND_COLOURS, 2)
+    axis = alt.Axis(title="share of the samples, in the order measured", format=".0%", tickCount=5, grid=False)
+    x = alt.X("share:Q", scale=alt.Scale(domain=[0, 1]), axis=axis)
+    scale = alt.Scale(domain=ends, nice=False)
+    y = alt.Y("ratio:Q", scale=scale, axis=alt.Axis(title="time over the backend's median", tickCount=5, format=".2f"))
+    tooltip = [alt.Tooltip("backend:N"), alt.Tooltip("ratio:Q", title="over the median", format=".3f")]
     chart = alt.layer(
-        one.encode(y=alt.Y("one:Q", scale=domain)),
-        alt.Chart(data(points)).mark_point(filled=True, size=12, opacity=0.3, clip=True).encode(x=x, y=y, color=colour),
+        alt.Chart(data([{"one": 1}])).mark_rule(color=GREY, strokeDash=[5, 4]).encode(y=alt.Y("one:Q", scale=scale)),
+        alt.Chart(data(points))
+        .mark_point(filled=True, size=14, opacity=0.35, clip=True)
+        .encode(x=x, y=y, color=colour, tooltip=tooltip),
         alt.Chart(data(lines))
         .mark_line(strokeWidth=2.5, clip=True)
         .encode(x=x, y=y, color=colour, strokeDash=dash, tooltip=tooltip),

@@ -11,7 +11,7 @@ import numpy as np
 from benchmark.results import Cell
 from reports import text
 from reports.choice import Choice, most_telling, time_ratio, timed
-from reports.looks import BACKEND_COLOURS, GREY, Chart, Figure, Rows, Width, dashed, data, finish, times_scale
+from reports.looks import BACKEND_COLOURS, GREY, Chart, Figure, Named, Rows, Width, dashed, data, finish, times_scale
 from reports.view import View
 
 SHAPE_SAMPLES = 200
@@ -35,7 +35,7 @@ def latency(view: View, stage: str, width: Width) -> Figure | None:
         "latency",
         f"Latency of {stage}: the share of samples that took no longer, a row from 0 to 100 %, a symbol at the median"
         f"{choice.note('backends furthest apart; all are in the table')}",
-        f"Empirical distribution of the milliseconds per {unit} of each backend in {stage}; percentiles are in the table",
+        f"Empirical distribution of the milliseconds per {unit} of each backend in {stage}; the table has percentiles",
         _chart(view, choice, unit, width),
     )
 
@@ -79,7 +79,7 @@ def _rows(view: View, choice: Choice[list[Cell]]) -> tuple[Rows, Rows]:
 def _chart(view: View, choice: Choice[list[Cell]], unit: str, width: Width) -> Chart:
     curves, medians = _rows(view, choice)
     count = len(choice.shown)
-    colour, dash = dashed("backend", list(dict.fromkeys(row["backend"] for row in medians)), BACKEND_COLOURS, 2)
+    colour, dash = dashed("backend", Named.of((row["backend"] for row in medians), view.variants), BACKEND_COLOURS, 2)
     scale, said = times_scale(
         min(row["ms"] for row in curves), max(row["ms"] for row in curves), from_zero=False, factor=6
     )

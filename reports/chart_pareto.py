@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
-from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -16,7 +13,7 @@ import altair as alt
 from benchmark.results import Cell
 from reports import text
 from reports.choice import Choice, most_telling
-from reports.looks import GREY, Chart, Figure, Rows, Width, data, finish, marked, times_scale
+from reports.looks import GREY, Chart, Figure, Named, Rows, Width, data, finish, marked, times_scale
 from reports.pareto import pareto_front
 from reports.placement import Box, place_names
 from reports.view import View
@@ -46,7 +43,7 @@ def _figure(
     view: View, number: int, cells: list[Cell], charts: Choice[tuple[tuple[str, str], list[Cell]]], width: Width
 ) -> Figure:
     rows = _rows(view, cells)
-    backends = list(dict.fromkeys(view.variant(cell) for cell in cells))
+    backends = Named.of((view.variant(cell) for cell in cells), view.variants)
     front = [row for row in rows if row["front"]]
     others = most_telling([row for row in rows if not row["front"]], lambda row: row["dice"], most=POINTS)
     task = f", {cells[0].task}" if view.many_tasks else ""
@@ -64,9 +61,10 @@ def _figure(
 
 def _rows(view: View, cells: Sequence[Cell]) -> Rows:
     rows: Rows = []
-    for order, cell in enumerate(cells):
+    several = len({cell.model for cell in cells}) > 1
+    for cell in cells:
         assert cell.latency_ms is not None and cell.latency_ms.p50 and cell.dice is not None  # noqa: S101
-        parts = [text.condition(cell.stage, cell.prompt), *([cell.model] if view.many_models else [])]
+        parts = [text.condition(cell.stage, cell.prompt), *[cell.model] * several]
         rows.append(
             {
                 "backend": view.variant(cell),
@@ -76,7 +74,6 @@ def _rows(view: View, cells: Sequence[Cell]) -> Rows:
                 "shown": text.milliseconds(cell.latency_ms.p50),
                 "value": text.dice(cell.dice),
                 "front": False,
-                "order": order,
             }
         )
     # What a table shows as equal is: a slower backend does not reach the front by a fifth decimal.
@@ -85,7 +82,7 @@ def _rows(view: View, cells: Sequence[Cell]) -> Rows:
     return sorted(rows, key=lambda row: (row["ms"], -row["dice"]))
 
 
-def _chart(rows: Rows, front: Rows, backends: list[str], unit: str, width: Width) -> Chart:
+def _chart(rows: Rows, front: Rows, backends: Named, unit: str, width: Width) -> Chart:
     colour, shape = marked("backend", backends)
     times = [row["ms"] for row in rows]
     scale, said = times_scale(min(times), max(times), from_zero=False, factor=6)
@@ -147,6 +144,9 @@ def _named(front: Rows, others: Rows, frame: Frame) -> Rows:
     rows = [row | {"short": _short(row["name"])} for row in chosen]
     hidden = [frame.at(row) for row in [*others, *(row for row in front if row not in chosen)]]
     marks = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in hidden]
+    steps = [frame.at(row) for row in front]
+    marks += [Box(x, y - 2, after, y + 2) for (x, y), (after, _) in pairwise(steps)]
+    marks += [Box(x - 2, top, x + 2, y) for (_, y), (x, top) in pairwise(steps)]
     spots = place_names([frame.at(row) for row in rows], [row["short"] for row in rows], (frame.width, HEIGHT), marks)
     return [row | {"dx": spot.dx, "dy": spot.dy, "align": spot.align} for row, spot in zip(rows, spots, strict=True)]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 
-from benchmark.results import Cell
+from benchmark.results import Cell, Comparison
 from reports import text
 from reports.choice import most_telling
 from reports.looks import (
     GREY,
+    GROUPED,
     OTHER_COLOURS,
     TWO_LINES,
     VERDICT_LOOKS,
@@ -25,43 +27,65 @@ from reports.looks import (
 )
 from reports.measuring import margins
 from reports.speed import WORDS
-from reports.view import View
+from reports.view import Outcome, View
+
+COMPARISONS = 30
+"""More would be taller than a screen."""
+BARS = 24
+
+
+def _change(compared: Sequence[tuple[Comparison, Outcome]]) -> float:
+    """The largest change of time, in either direction."""
+    return max(abs(math.log(one.speedup)) if one.speedup else 0.0 for one, _ in compared)
 
 
 def speedup(view: View, width: Width) -> Figure | None:
     """A point and its interval per comparison, beside the line of no change and the margin around it."""
-    rows: Rows = []
-    judged = [(comparison, view.outcome(comparison)) for comparison in view.results.comparisons]
-    shown = [(comparison, outcome) for comparison, outcome in judged if outcome in VERDICT_LOOKS]
-    choice = most_telling(shown, lambda one: abs(math.log(one[0].speedup or 1.0)))
-    for comparison, outcome in choice.shown:
-        if comparison.speedup is not None:
-            low, high = comparison.ci95 or (None, None)
-            # Two lines, because the axis cuts off what is longer than its width.
-            compared = (view.compared(comparison) or "").replace(" / ", " /\n")
-            rows.append(
-                {
-                    "what": "\n".join([view.label(comparison, stage=True), *([compared] if compared else [])]),
-                    "speedup": comparison.speedup,
-                    "low": low,
-                    "high": high,
-                    "shown": text.speedup(comparison.speedup),
-                    "interval": text.interval(comparison.ci95),
-                    "verdict": WORDS[outcome][0].split(" ", 1)[1],
-                    "pairs": comparison.pairs,
-                }
-            )
+    groups: dict[tuple[str | None, ...], list[tuple[Comparison, Outcome]]] = {}
+    for comparison in view.results.comparisons:
+        outcome = view.outcome(comparison)
+        if outcome in VERDICT_LOOKS and comparison.speedup is not None:
+            place = (comparison.stage, comparison.task, comparison.model, comparison.prompt)
+            groups.setdefault(place, []).append((comparison, outcome))
+    choice = most_telling(list(groups.values()), _change, most=COMPARISONS, size=len)
+    rows = [_speedup_row(view, comparison, outcome) for group in choice.shown for comparison, outcome in group]
     if not rows:
         return None
-    lines = max(1 + str(row["what"]).count("\n") for row in rows)
+    conditions, each = len({row["what"] for row in rows}), len({row["compared"] for row in rows})
     return Figure(
         "speedup",
         "verdict",
         f"Speedup with its 95 % interval{choice.note('the largest changes; all are in the table')}",
         "Speedup of each comparison with its 95 % interval beside a line at 1×"
         f"{' and the margin around it' if len(margins(view)) == 1 else ''}, as in the table",
-        finish(_speedup_layers(rows, margins(view)), width, max(40, 24 + 15 * lines) * len(rows)),
+        finish(_speedup_layers(rows, margins(view)), width, conditions * max(54, 30 * each + 8)),
     )
+
+
+def _speedup_row(view: View, comparison: Comparison, outcome: Outcome) -> dict[str, Any]:
+    low, high = comparison.ci95 or (None, None)
+    compared = _compared(view, comparison)
+    return {
+        "what": view.label(comparison, stage=True),
+        "compared": compared,
+        "speedup": comparison.speedup,
+        "low": low,
+        "high": high,
+        "shown": f"{text.speedup(comparison.speedup)} {compared}".rstrip(),
+        "interval": text.interval(comparison.ci95),
+        "verdict": WORDS[outcome][0].split(" ", 1)[1],
+        "pairs": comparison.pairs,
+    }
+
+
+def _compared(view: View, comparison: Comparison) -> str:
+    """What is compared, where the run has several; the baseline only if that is not always the same."""
+    if view.compared(comparison) is None:
+        return ""
+    candidate, baseline = view.sides(comparison)
+    same = len({one.baseline for one in view.results.comparisons}) == 1
+    device = f" {comparison.device}" if view.many_devices else ""
+    return (candidate if same else f"{candidate} / {baseline}") + device
 
 
 def _speedup_layers(rows: Rows, margins: Sequence[float]) -> Chart:
@@ -80,14 +104,33 @@ def _speedup_layers(rows: Rows, margins: Sequence[float]) -> Chart:
         alt.Tooltip(f"{name}:N", title=title)
         for name, title in (("what", "what"), ("shown", "speedup"), ("interval", "95 % interval"), ("pairs", "pairs"))
     ]
-    base = alt.Chart(data(rows)).encode(y=alt.Y("what:N", sort=None, axis=TWO_LINES), tooltip=tooltip)
+    compared = list(dict.fromkeys(row["compared"] for row in rows))
+    offset = [alt.YOffset("compared:N", sort=compared)] if len(compared) > 1 else []
+    y = alt.Y("what:N", sort=None, axis=TWO_LINES, scale=GROUPED if offset else alt.Undefined)
+    base = alt.Chart(data(rows)).encode(y, *offset, tooltip=tooltip)
+    # A name beside a point near an edge goes inwards.
+    middle = (domain["domain"][0] + domain["domain"][1]) / 2
+    named = (
+        [(rows, "center")]
+        if not offset
+        else [
+            ([row for row in rows if row["speedup"] <= middle], "left"),
+            ([row for row in rows if row["speedup"] > middle], "right"),
+        ]
+    )
     x = alt.X("speedup:Q", scale=domain, axis=axis)
     return alt.layer(
         *_band(edges, domain),
         alt.Chart(data([{"one": 1}])).mark_rule(strokeDash=[5, 4], color=GREY).encode(x=alt.X("one:Q", scale=domain)),
         base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", axis=axis), x2="high:Q", color=colour),
         base.mark_point(filled=True, size=120, opacity=1).encode(x=x, color=colour, shape=shape),
-        base.mark_text(dy=-14, color=GREY, fontSize=12).encode(x=x, text="shown:N"),
+        *(
+            alt.Chart(data(some))
+            .mark_text(dy=-13, color=GREY, fontSize=12 if align == "center" else 11, align=align)
+            .encode(y, *offset, x=x, text="shown:N")
+            for some, align in named
+            if some
+        ),
     )
 
 
@@ -97,9 +140,6 @@ def _band(edges: list[float], domain: alt.Scale) -> list[alt.Chart]:
         return []
     band = alt.Chart(data([{"from": edges[0], "to": edges[1]}]))
     return [band.mark_rect(color=GREY, opacity=0.18).encode(x=alt.X("from:Q", scale=domain), x2="to:Q")]
-
-
-BARS = 24
 
 
 def _phase_ratio(cells: Sequence[Cell]) -> float:

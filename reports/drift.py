@@ -1,44 +1,55 @@
-"""How much a cell's times moved while it was measured."""
+"""How steady a cell's time was over the run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+FEWEST = 20
+"""With fewer samples there is no course to speak of."""
 WINDOWS = 20
-"""A rolling median is over this part of the samples: short enough for a slow change, long enough for its noise."""
-FEWEST = 5
-"""Samples of a window at least; a median of fewer is as noisy as the samples."""
+"""A window holds about this part of all samples …"""
+NARROWEST = 5
+"""… but no fewer: the median of two or three is a sample."""
+PLACES = 60
+"""At so many places at most is the rolling median taken: more than anybody sees, and as fast for long runs."""
 
 
-def rolling_median(samples: Sequence[float], window: int) -> NDArray[np.float64]:
-    """The median of each run of `window` neighbours, in order; empty if there are fewer samples than that."""
-    values = np.asarray(samples, dtype=np.float64)
-    if window < 1 or len(values) < window:
-        return np.empty(0)
-    found: NDArray[np.float64] = np.median(np.lib.stride_tricks.sliding_window_view(values, window), axis=1)
-    return found
+@dataclass(frozen=True)
+class Course:
+    """Samples in the order measured, as ratios to their own median.
 
-
-def window_of(samples: int) -> int:
-    """How many neighbours a rolling median is over."""
-    return max(FEWEST, round(samples / WINDOWS))
-
-
-def drift(samples: Sequence[float]) -> float | None:
-    """The spread of the rolling median, max ÷ min − 1; None with too few samples for two windows apart.
-
-    Samples without any trend have some spread too, about that of medians of as many.
+    Attributes:
+        ratios: [n], 1 being the median of all.
+        places: indices of the middles of the windows.
+        rolling: the median of the window around each place.
     """
-    window = window_of(len(samples))
-    if len(samples) < 2 * window:
+
+    ratios: NDArray[np.float64]
+    places: NDArray[np.int64]
+    rolling: NDArray[np.float64]
+
+    @cached_property
+    def spread(self) -> float:
+        """The drift: the highest rolling median over the lowest, minus 1. Noise alone gives some, too."""
+        return float(self.rolling.max() / self.rolling.min() - 1)
+
+
+def course(samples: Sequence[float]) -> Course | None:
+    """The course of samples; None if there are too few, or if they are no times.
+
+    Args:
+        samples: milliseconds in the order measured.
+    """
+    times = np.asarray(samples, dtype=np.float64)
+    if len(times) < FEWEST or not times.min() > 0:
         return None
-    found = rolling_median(samples, window)
-    return float(found.max() / found.min() - 1) if found.min() > 0 else None
-
-
-def thinned(count: int, most: int) -> list[int]:
-    """At most so many of the indices 0 … count − 1, evenly spaced, both ends among them."""
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))}) if count else []
+    ratios = times / np.median(times)
+    window = max(NARROWEST, len(times) // WINDOWS) | 1  # odd, so that it has a middle
+    starts = np.unique(np.linspace(0, len(times) - window, min(PLACES, len(times) - window + 1)).round().astype(int))
+    rolling = np.median(np.lib.stride_tricks.sliding_window_view(ratios, window)[starts], axis=1)
+    return Course(ratios, starts + window // 2, rolling)

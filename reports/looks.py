@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -26,11 +26,12 @@ VERDICT_LOOKS = {
     "inconclusive": ("#c0963a", "diamond"),
 }
 SHAPES = ("circle", "cross", "diamond", "square", "triangle-up")
-DASHES = ([1, 0], [6, 3], [2, 2], [9, 3, 2, 3], [12, 4], [4, 1])
+# Not as many as colours, so that the two together tell thirty apart.
+DASHES = ([1, 0], [6, 3], [2, 2], [9, 3, 2, 3], [12, 4])
 # Times further apart than this factor are drawn on a logarithmic axis.
 LOGARITHMIC = 30
 # Two axis lines, as View.label writes them.
-TWO_LINES = alt.Axis(labelExpr="split(datum.label, '\\n')", ticks=False, domain=False, title=None)
+TWO_LINES = alt.Axis(labelExpr="split(datum.label, '\\n')", ticks=False, domain=False, title=None, labelPadding=6)
 GROUPED = alt.Scale(paddingInner=0.25, paddingOuter=0.1)
 
 
@@ -111,19 +112,41 @@ def colours(names: Sequence[str], palette: Sequence[str]) -> alt.Scale:
     return alt.Scale(domain=list(names), range=[palette[index % len(palette)] for index in range(len(names))])
 
 
-def marked(field: str, names: Sequence[str]) -> tuple[alt.Color, alt.Shape]:
-    """A colour and a shape for each backend's name, in one legend."""
-    shapes = [SHAPES[index % len(SHAPES)] for index in range(len(names))]
-    colour = alt.Color(f"{field}:N", scale=colours(names, BACKEND_COLOURS))
-    return colour, alt.Shape(f"{field}:N", scale=alt.Scale(domain=list(names), range=shapes))
+@dataclass(frozen=True)
+class Named:
+    """What a chart tells apart by colour and by shape or dash.
+
+    Attributes:
+        names: as the legend says them.
+        places: for each its place among all names of the run, so that a backend looks the same in every chart.
+    """
+
+    names: tuple[str, ...]
+    places: tuple[int, ...]
+
+    @classmethod
+    def of(cls, names: Iterable[str], among: Sequence[str]) -> Named:
+        """Names in the order in which they stand among others."""
+        chosen = set(names)
+        found = [(name, place) for place, name in enumerate(among) if name in chosen]
+        return cls(tuple(name for name, _ in found), tuple(place for _, place in found))
+
+    def looks(self, choices: Sequence[Any]) -> alt.Scale:
+        """A look for each name."""
+        return alt.Scale(domain=list(self.names), range=[choices[place % len(choices)] for place in self.places])
 
 
-def dashed(field: str, names: Sequence[str], palette: Sequence[str], columns: int) -> tuple[alt.Color, alt.StrokeDash]:
+def marked(field: str, named: Named) -> tuple[alt.Color, alt.Shape]:
+    """A colour and a shape for each backend, in one legend."""
+    colour = alt.Color(f"{field}:N", scale=named.looks(BACKEND_COLOURS))
+    return colour, alt.Shape(f"{field}:N", scale=named.looks(SHAPES))
+
+
+def dashed(field: str, named: Named, palette: Sequence[str], columns: int) -> tuple[alt.Color, alt.StrokeDash]:
     """A colour and a dash for each name, in one legend with so many columns."""
     legend = alt.Legend(columns=columns, symbolType="stroke", symbolSize=420, symbolStrokeWidth=2.5, labelLimit=320)
-    scale = alt.Scale(domain=list(names), range=[DASHES[index % len(DASHES)] for index in range(len(names))])
-    colour = alt.Color(f"{field}:N", scale=colours(names, palette), legend=legend)
-    return colour, alt.StrokeDash(f"{field}:N", scale=scale, legend=legend)
+    colour = alt.Color(f"{field}:N", scale=named.looks(palette), legend=legend)
+    return colour, alt.StrokeDash(f"{field}:N", scale=named.looks(DASHES), legend=legend)
 
 
 def times_scale(
