@@ -33,15 +33,22 @@ def amortised(view: View, width: Width) -> tuple[Figure, ...]:
         # The vertical line is where the lines cross.
         crossings = [row for row in _crossings(view, cells) if 1 < row["k"] <= MOST]
         words = "; ".join(_in_words(view, cells))
-        shared = {"named": Named.of(names, view.variants), "crossings": crossings, "width": width}
+        named = Named.of(names, view.variants)
         for key, title, rows, logarithmic in (
             ("slice", "Milliseconds per slice with k prompts", slices, False),
             ("prompt", "Milliseconds per prompt if k share a slice", prompts, True),
         ):
             suffix = "" if number == 1 else f"-{number}"
-            chart = _chart(rows, title.split(" with ")[0].split(" if ")[0], logarithmic, **shared)
-            alt_text = f"{title}, {where}, by backend; the symbols stand where was measured. {words}".rstrip(". ")
-            found.append(Figure(f"amortised-{key}{suffix}", "amortised", f"{title} – {where}{note}", alt_text, chart))
+            said = title.split(" with ")[0].split(" if ")[0].replace("Milliseconds", "ms")
+            found.append(
+                Figure(
+                    f"amortised-{key}{suffix}",
+                    "amortised",
+                    f"{title} – {where}{note}",
+                    f"{title}, {where}, by backend; the symbols stand where was measured. {words}".rstrip(". "),
+                    finish(_chart(rows, said, logarithmic, named, crossings), width, HEIGHT),
+                )
+            )
     return tuple(found)
 
 
@@ -100,7 +107,7 @@ def _crossings(view: View, cells: Sequence[Cell]) -> Rows:
     return rows
 
 
-def _chart(rows: Rows, title: str, logarithmic: bool, *, named: Named, crossings: Rows, width: Width) -> Chart:
+def _chart(rows: Rows, title: str, logarithmic: bool, named: Named, crossings: Rows) -> Chart:
     colour, dash = dashed("backend", named, BACKEND_COLOURS, 2)
     kind: dict[str, Any] = {"type": "log", "base": 2} if logarithmic else {}
     domain = alt.Scale(**kind, nice=False, domain=[1 if logarithmic else 0, MOST])
@@ -108,15 +115,14 @@ def _chart(rows: Rows, title: str, logarithmic: bool, *, named: Named, crossings
     axis = alt.Axis(title="prompts of a slice, k", values=ticks, grid=False)
     x = alt.X("k:Q", scale=domain, axis=axis)
     scale = alt.Scale(type="log", nice=True) if logarithmic else alt.Scale(zero=True)
-    said = title.lower().replace("milliseconds", "ms") + (", logarithmic" if logarithmic else "")
+    said = title + (", logarithmic" if logarithmic else "")
     y = alt.Y("ms:Q", scale=scale, axis=alt.Axis(title=said, tickCount=5, grid=not logarithmic))
     tooltip = [alt.Tooltip("backend:N"), alt.Tooltip("k:Q", title="prompts"), alt.Tooltip("shown:N", title="ms")]
     lines = alt.Chart(data([row for row in rows if not row["measured"]])).mark_line(strokeWidth=2.5)
     points = alt.Chart(data([row for row in rows if row["measured"]])).mark_point(filled=True, size=90, opacity=1)
     rules = alt.Chart(data(crossings)).mark_rule(color=GREY, strokeDash=[3, 3])
-    chart = alt.layer(
+    return alt.layer(
         rules.encode(x=x, tooltip=alt.Tooltip("shown:N", title="pays off")),
         lines.encode(x=x, y=y, color=colour, strokeDash=dash, tooltip=tooltip),
         points.encode(x=x, y=y, color=colour, tooltip=tooltip),
     )
-    return finish(chart, width, HEIGHT)

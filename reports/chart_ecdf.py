@@ -12,6 +12,7 @@ from benchmark.results import Cell
 from reports import text
 from reports.choice import Choice, most_telling, time_ratio, timed
 from reports.looks import BACKEND_COLOURS, GREY, Chart, Figure, Named, Rows, Width, dashed, data, finish, times_scale
+from reports.placement import Align
 from reports.view import View
 
 SHAPE_SAMPLES = 200
@@ -99,6 +100,7 @@ def _chart(view: View, choice: Choice[list[Cell]], unit: str, width: Width) -> C
     tooltip = [alt.Tooltip("what:N", title="of"), alt.Tooltip("backend:N"), alt.Tooltip("n:Q", title="samples")]
     tooltip.append(alt.Tooltip("shown:N", title="median ms"))
     points = alt.Chart(data(medians)).encode(x=x, y=y, color=colour, tooltip=tooltip)
+    sides: tuple[tuple[str, Align, int], ...] = (("left", "right", -9), ("right", "left", 9))
     chart = alt.layer(
         alt.Chart(data(guides)).mark_rule(color=GREY, opacity=0.22).encode(y=y),
         alt.Chart(data(curves))
@@ -109,7 +111,7 @@ def _chart(view: View, choice: Choice[list[Cell]], unit: str, width: Width) -> C
             alt.Chart(data([row for row in medians if row["side"] == side]))
             .mark_text(align=align, dx=dx, fontSize=11)
             .encode(x=x, y=y, color=colour, text="shown:N")
-            for side, align, dx in (("left", "right", -9), ("right", "left", 9))
+            for side, align, dx in sides
         ),
     )
     return finish(chart, width, ROW * count)

@@ -130,9 +130,8 @@ class Frame:
 
     def at(self, row: dict[str, Any]) -> tuple[float, float]:
         """A row's pixels from the upper left corner."""
-        low, high, at = *self.x["domain"], row["ms"]
-        if self.x.to_dict().get("type") == "log":
-            low, high, at = math.log(low), math.log(high), math.log(at)
+        ends = [*self.x["domain"], row["ms"]]
+        low, high, at = map(math.log, ends) if self.x.to_dict().get("type") == "log" else ends
         bottom, top = self.y["domain"]
         return (at - low) / (high - low) * self.width, (top - row["dice"]) / (top - bottom) * HEIGHT
 

@@ -26,6 +26,7 @@ from reports.looks import (
     finish,
 )
 from reports.measuring import margins
+from reports.placement import Align
 from reports.speed import WORDS
 from reports.view import Outcome, View
 
@@ -110,14 +111,10 @@ def _speedup_layers(rows: Rows, margins: Sequence[float]) -> Chart:
     base = alt.Chart(data(rows)).encode(y, *offset, tooltip=tooltip)
     # A name beside a point near an edge goes inwards.
     middle = (domain["domain"][0] + domain["domain"][1]) / 2
-    named = (
-        [(rows, "center")]
-        if not offset
-        else [
-            ([row for row in rows if row["speedup"] <= middle], "left"),
-            ([row for row in rows if row["speedup"] > middle], "right"),
-        ]
-    )
+    named: list[tuple[Rows, Align]] = [(rows, "center")]
+    if offset:
+        near = [row for row in rows if row["speedup"] <= middle]
+        named = [(near, "left"), ([row for row in rows if row["speedup"] > middle], "right")]
     x = alt.X("speedup:Q", scale=domain, axis=axis)
     return alt.layer(
         *_band(edges, domain),

@@ -6,12 +6,16 @@ import altair as alt
 
 from reports import text
 from reports.choice import most_telling
-from reports.looks import GREY, OTHER_COLOURS, TWO_LINES, Figure, Rows, Width, colours, data, finish
+from reports.looks import GREY, OTHER_COLOURS, Figure, Rows, Width, colours, data, finish
 from reports.view import View
 from reports.workers import workers
 
 BARS = 16
 PARTS = ("loading", "first call")
+# The third line tells workers of one name apart, of which a resumed run may have two, and is not shown.
+NUMBERED = alt.Axis(
+    labelExpr="slice(split(datum.label, '\\n'), 0, 2)", ticks=False, domain=False, title=None, labelPadding=6
+)
 
 
 def start(view: View, width: Width) -> Figure | None:
@@ -27,14 +31,11 @@ def start(view: View, width: Width) -> Figure | None:
     bars: Rows = []
     totals: Rows = []
     for number, (what, *parts) in enumerate(choice.shown):
-        # A resumed run may have two workers of one name.
         key = {"what": f"{what}\n{number}", "total": sum(parts)}
         totals.append(key | {"shown": text.milliseconds(sum(parts))})
         for order, (part, ms) in enumerate(zip(PARTS, parts, strict=True)):
             bars.append(key | {"part": part, "ms": ms, "order": order, "shown": text.milliseconds(ms)})
-    axis = TWO_LINES.copy()
-    axis.labelExpr = "slice(split(datum.label, '\\n'), 0, 2)"
-    y = alt.Y("what:N", sort=None, axis=axis)
+    y = alt.Y("what:N", sort=None, axis=NUMBERED)
     scale = alt.Scale(domain=[0, 1.18 * max(row["total"] for row in totals) or 1], nice=False)
     ms = alt.Axis(title="ms per process, once", tickCount=5)
     stacked = (
