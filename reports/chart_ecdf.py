@@ -105,12 +105,12 @@ def _chart(view: View, choice: Choice[list[Cell]], unit: str, width: Width) -> C
         alt.Chart(data(guides)).mark_rule(color=GREY, opacity=0.22).encode(y=y),
         alt.Chart(data(curves))
         .mark_line(interpolate="step-after", strokeWidth=2)
-        .encode(x=x, y=y, color=colour, strokeDash=dash, detail="line:N", order="y:Q"),
+        .encode(x=x, y=y, color=colour, strokeDash=dash, detail=alt.Detail("line:N"), order=alt.Order("y:Q")),
         points.mark_point(filled=True, size=70, opacity=1),
         *(
             alt.Chart(data([row for row in medians if row["side"] == side]))
             .mark_text(align=align, dx=dx, fontSize=11)
-            .encode(x=x, y=y, color=colour, text="shown:N")
+            .encode(x=x, y=y, color=colour, text=alt.Text("shown:N"))
             for side, align, dx in sides
         ),
     )

@@ -119,12 +119,12 @@ def _speedup_layers(rows: Rows, margins: Sequence[float]) -> Chart:
     return alt.layer(
         *_band(edges, domain),
         alt.Chart(data([{"one": 1}])).mark_rule(strokeDash=[5, 4], color=GREY).encode(x=alt.X("one:Q", scale=domain)),
-        base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", axis=axis), x2="high:Q", color=colour),
+        base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", axis=axis), x2=alt.X2("high:Q"), color=colour),
         base.mark_point(filled=True, size=120, opacity=1).encode(x=x, color=colour, shape=shape),
         *(
             alt.Chart(data(some))
             .mark_text(dy=-13, color=GREY, fontSize=12 if align == "center" else 11, align=align)
-            .encode(y, *offset, x=x, text="shown:N")
+            .encode(y, *offset, x=x, text=alt.Text("shown:N"))
             for some, align in named
             if some
         ),
@@ -136,7 +136,7 @@ def _band(edges: list[float], domain: alt.Scale) -> list[alt.Chart]:
     if not edges:
         return []
     band = alt.Chart(data([{"from": edges[0], "to": edges[1]}]))
-    return [band.mark_rect(color=GREY, opacity=0.18).encode(x=alt.X("from:Q", scale=domain), x2="to:Q")]
+    return [band.mark_rect(color=GREY, opacity=0.18).encode(x=alt.X("from:Q", scale=domain), x2=alt.X2("to:Q"))]
 
 
 def _phase_ratio(cells: Sequence[Cell]) -> float:
@@ -169,7 +169,7 @@ def phases(view: View, stage: str, width: Width) -> Figure | None:
             y=y,
             x=alt.X("ms:Q", scale=room, axis=alt.Axis(title="mean ms per slice", tickCount=6)),
             color=alt.Color("phase:N", scale=colours(names, OTHER_COLOURS)),
-            order="order:Q",
+            order=alt.Order("order:Q"),
             tooltip=tooltip,
         )
     )
@@ -179,5 +179,5 @@ def phases(view: View, stage: str, width: Width) -> Figure | None:
         "phases",
         f"Phases of {stage}{choice.note('backends furthest apart; all are in the table')}",
         f"Mean milliseconds per slice by phase of {stage}, one bar per backend; the numbers stand in the table",
-        finish(stacked + ends.encode(y=y, x="ms:Q", text="shown:N"), width, 40 * len(totals)),
+        finish(stacked + ends.encode(y=y, x=alt.X("ms:Q"), text=alt.Text("shown:N")), width, 40 * len(totals)),
     )

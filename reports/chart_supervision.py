@@ -90,6 +90,6 @@ def _chart(rows: Rows, width: Width) -> Chart:
     chart = alt.layer(
         zero.encode(x=alt.X("zero:Q", scale=scale)),
         points.encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
-        known.encode(x=alt.X("low:Q", scale=scale), x2="high:Q", y=y, color=colour),
+        known.encode(x=alt.X("low:Q", scale=scale), x2=alt.X2("high:Q"), y=y, color=colour),
     )
     return finish(chart, width, 38 * len(rows))
