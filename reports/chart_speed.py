@@ -33,6 +33,8 @@ from reports.view import Outcome, View
 COMPARISONS = 30
 """More would be taller than a screen."""
 BARS = 24
+NAME_ROOM = 1.6
+"""How much longer than the longest bar the axis of phases is."""
 
 
 def _change(compared: Sequence[tuple[Comparison, Outcome]]) -> float:
@@ -146,38 +148,45 @@ def _phase_ratio(cells: Sequence[Cell]) -> float:
 
 def phases(view: View, stage: str, width: Width) -> Figure | None:
     """Where the time goes: one bar per cell, stacked by phase."""
+    known = [cell for cell in view.cells(stage) if cell.status == "ok" and cell.phases_ms]
+    if not known:
+        return None
+    choice = most_telling(list(view.places(known).values()), _phase_ratio, most=BARS, size=len)
+    shown = [cell for cells in choice.shown for cell in cells]
     bars: Rows = []
     totals: Rows = []
-    known = [cell for cell in view.cells(stage) if cell.status == "ok" and cell.phases_ms]
-    choice = most_telling(list(view.places(known).values()), _phase_ratio, most=BARS, size=len)
-    for cell in (cell for cells in choice.shown for cell in cells):
-        what = f"{view.variant(cell)}\n{view.label(cell).replace(chr(10), ', ')}"
+    for cell in shown:
+        named = {"what": view.label(cell), "backend": view.variant(cell)}
         for order, (phase, ms) in enumerate(cell.phases_ms.items()):
-            bars.append({"what": what, "phase": phase, "ms": ms, "order": order, "shown": text.milliseconds(ms)})
+            bars.append(named | {"phase": phase, "ms": ms, "order": order, "shown": text.milliseconds(ms)})
         total = sum(cell.phases_ms.values())
-        totals.append({"what": what, "ms": total, "shown": text.milliseconds(total)})
-    if not bars:
-        return None
-    names = list(dict.fromkeys(row["phase"] for row in bars))
-    y = alt.Y("what:N", sort=None, axis=TWO_LINES)
-    room = alt.Scale(domain=[0, 1.18 * max(row["ms"] for row in totals) or 1], nice=False)
-    tooltip = [alt.Tooltip("phase:N"), alt.Tooltip("shown:N", title="ms per slice")]
-    stacked = (
-        alt.Chart(data(bars))
-        .mark_bar(height=20)
-        .encode(
-            y=y,
-            x=alt.X("ms:Q", scale=room, axis=alt.Axis(title="mean ms per slice", tickCount=6)),
-            color=alt.Color("phase:N", scale=colours(names, OTHER_COLOURS)),
-            order=alt.Order("order:Q"),
-            tooltip=tooltip,
-        )
-    )
-    ends = alt.Chart(data(totals)).mark_text(align="left", dx=6, color=GREY, fontSize=11)
+        totals.append(named | {"ms": total, "shown": f"{text.milliseconds(total)} {view.variant(cell)}"})
     return Figure(
         f"phases-{stage}",
         "phases",
         f"Phases of {stage}{choice.note('backends furthest apart; all are in the table')}",
         f"Mean milliseconds per slice by phase of {stage}, one bar per backend; the numbers stand in the table",
-        finish(stacked + ends.encode(y=y, x=alt.X("ms:Q"), text=alt.Text("shown:N")), width, 40 * len(totals)),
+        finish(_phase_layers(bars, totals), width, len(choice.shown) * 16 + 22 * len(totals)),
+    )
+
+
+def _phase_layers(bars: Rows, totals: Rows) -> Chart:
+    backends = list(dict.fromkeys(row["backend"] for row in totals))
+    y = alt.Y("what:N", sort=None, axis=TWO_LINES, scale=GROUPED)
+    offset = alt.YOffset("backend:N", sort=backends)
+    # The names of the backends stand at the ends of the bars.
+    room = alt.Scale(domain=[0, NAME_ROOM * max(row["ms"] for row in totals) or 1], nice=False)
+    names = list(dict.fromkeys(row["phase"] for row in bars))
+    stacked = alt.Chart(data(bars)).mark_bar(height=13)
+    ends = alt.Chart(data(totals)).mark_text(align="left", dx=6, color=GREY, fontSize=11)
+    return alt.layer(
+        stacked.encode(
+            y,
+            offset,
+            x=alt.X("ms:Q", scale=room, axis=alt.Axis(title="mean ms per slice", tickCount=5)),
+            color=alt.Color("phase:N", scale=colours(names, OTHER_COLOURS)),
+            order=alt.Order("order:Q"),
+            tooltip=[alt.Tooltip("backend:N"), alt.Tooltip("phase:N"), alt.Tooltip("shown:N", title="ms per slice")],
+        ),
+        ends.encode(y, offset, x=alt.X("ms:Q"), text=alt.Text("shown:N")),
     )

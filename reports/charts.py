@@ -5,6 +5,8 @@ Colour never carries meaning alone: shape, position or a label says the same.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -40,6 +42,14 @@ def figures(view: View, width: Width = "container") -> tuple[Figure, ...]:
         found += [dice(view, stage, width) for stage in view.stages]
         found += [supervision(view, width), loss(view, width)]
     return tuple(figure for figure in found if figure)
+
+
+def principal(drawn: Sequence[Figure]) -> tuple[Figure, ...]:
+    """The first of each kind of chart, for pictures: each takes half a second, however small it is."""
+    found: dict[str, Figure] = {}
+    for figure in drawn:
+        found.setdefault(re.sub(r"-\d+$", "", figure.key), figure)
+    return tuple(found.values())
 
 
 def specification(figure: Figure) -> dict[str, Any]:

@@ -40,11 +40,11 @@ def build_many(folder: Path, models: int = 3, strategies: int = 5, tasks: int = 
     cells: list[Cell] = []
     comparisons: list[Comparison] = []
     for task, model, prompt in product(names, range(models), list(plan)[:strategies]):
-        for backend in SPEED:
+        for backend, share in SPEED.items():
             place = {"task": task, "model": f"sam-{'abcdefgh'[model]}"}
             cells.append(_labelled(prompt, plan[prompt], backend, model, rng).model_copy(update=place))
             if backend != "pytorch":
-                found = comparison("pseudolabel", ABDOMEN, prompt, 1 / SPEED[backend], candidate=backend)
+                found = comparison("pseudolabel", ABDOMEN, prompt, 1 / share, candidate=backend)
                 comparisons.append(found.model_copy(update=place))
     for task, labels, backend in product(names, WEAK, SPEED):
         values = _dice(0.84 if labels == "reference" else 0.8, rng)
