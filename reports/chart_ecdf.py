@@ -107,7 +107,8 @@ def _chart(view: View, choice: Choice[list[Cell]], unit: str, width: Width) -> C
     tooltip = [alt.Tooltip("what:N", title="of"), alt.Tooltip("backend:N"), alt.Tooltip("n:Q", title="samples")]
     tooltip.append(alt.Tooltip("shown:N", title="median ms"))
     points = alt.Chart(data(medians)).encode(x=x, y=y, color=colour, tooltip=tooltip)
-    sides: tuple[tuple[str, Align, int], ...] = (("left", "right", -9), ("right", "left", 9))
+    # A curve rises to the right, so that there is room above its left and below its right.
+    sides: tuple[tuple[str, Align, int], ...] = (("left", "right", -8), ("right", "left", 8))
     chart = alt.layer(
         alt.Chart(data(guides)).mark_rule(color=GREY, opacity=0.22).encode(y=y),
         alt.Chart(data(curves))
@@ -116,7 +117,7 @@ def _chart(view: View, choice: Choice[list[Cell]], unit: str, width: Width) -> C
         points.mark_point(filled=True, size=70, opacity=1),
         *(
             alt.Chart(data([row for row in medians if row["side"] == side]))
-            .mark_text(align=align, dx=dx, fontSize=11)
+            .mark_text(align=align, dx=dx, dy=dx, fontSize=11)
             .encode(x=x, y=y, color=colour, text=alt.Text("shown:N"))
             for side, align, dx in sides
         ),

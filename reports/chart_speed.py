@@ -184,7 +184,7 @@ def _phase_layers(bars: Rows, totals: Rows) -> Chart:
             y,
             offset,
             x=alt.X("ms:Q", scale=room, axis=alt.Axis(title="mean ms per slice", tickCount=5)),
-            color=alt.Color("phase:N", scale=colours(names, OTHER_COLOURS)),
+            color=alt.Color("phase:N", scale=colours(names, OTHER_COLOURS), legend=alt.Legend(columns=4)),
             order=alt.Order("order:Q"),
             tooltip=[alt.Tooltip("backend:N"), alt.Tooltip("phase:N"), alt.Tooltip("shown:N", title="ms per slice")],
         ),

@@ -30,6 +30,8 @@ SHAPES = ("circle", "cross", "diamond", "square", "triangle-up")
 DASHES = ([1, 0], [6, 3], [2, 2], [9, 3, 2, 3], [12, 4])
 # Times further apart than this factor are drawn on a logarithmic axis.
 LOGARITHMIC = 30
+# What an axis leaves at its ends for the numbers beside the outermost points, as a share of what it shows.
+ROOM = 0.14
 # Two axis lines, as View.label writes them.
 TWO_LINES = alt.Axis(labelExpr="split(datum.label, '\\n')", ticks=False, domain=False, title=None, labelPadding=6)
 GROUPED = alt.Scale(paddingInner=0.25, paddingOuter=0.1)
@@ -165,6 +167,8 @@ def times_scale(
         factor: from how far apart on the axis is logarithmic.
     """
     if low > 0 and high > factor * low:
-        return alt.Scale(type="log", nice=False, domain=[low / 1.06, high * 1.3]), ", logarithmic"
-    start = 0.0 if from_zero else max(0.0, low - 0.08 * (high - low or high))
-    return alt.Scale(domain=[start, high + 0.12 * (high - start)], nice=False), ""
+        room = (high / low) ** ROOM
+        return alt.Scale(type="log", nice=False, domain=[low / room, high * room]), ", logarithmic"
+    room = ROOM * (high if from_zero else high - low or high)
+    start = 0.0 if from_zero else max(0.0, low - room)
+    return alt.Scale(domain=[start, high + room], nice=False), ""
