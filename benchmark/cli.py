@@ -13,6 +13,7 @@ import typer
 from benchmark import __version__
 from benchmark.cli_artifacts import export_app
 from benchmark.cli_calibrate import calibrate
+from benchmark.cli_compare import compare
 from benchmark.cli_fetch import fetch_app
 from benchmark.cli_label import label
 from benchmark.cli_train import train
@@ -37,6 +38,7 @@ app.add_typer(fetch_app, name="fetch")
 app.command()(label)
 app.command()(train)
 app.command()(calibrate)
+app.command()(compare)
 
 
 class Format(str, Enum):
