@@ -84,14 +84,14 @@ def _label_dice(view: View, cells: Sequence[Cell], variant: str, label: str) -> 
     note = f"{left_out} of {len(entries)} cases left out: {lacking or 'no Dice'}" if left_out else None
     if cell.status != "ok":
         note = cell_reason(cell, "")
-    return Value(dice(fmean(values)) + spread, note)
+    return Value(dice(fmean(values)) + spread, note, number=fmean(values))
 
 
 def _mean_dice(cell: Cell | None) -> Value:
     if cell is None:
         return absent("not part of the run")
-    value = known(dice(cell.dice), dice_reason(cell))
-    return value if cell.status == "ok" else Value(value.text, cell_reason(cell, ""))
+    value = known(dice(cell.dice), dice_reason(cell), cell.dice)
+    return value if cell.status == "ok" else replace(value, note=cell_reason(cell, ""))
 
 
 def case_table(view: View) -> Table:
@@ -116,4 +116,4 @@ def _case_dice(cell: Cell | None, case: str, label: str) -> Value:
     entry = next((entry for entry in cell.dice_per_case if (entry.case, entry.label) == (case, label)), None)
     if entry is None:
         return absent(cell_reason(cell, "no Dice was measured"))
-    return known(dice(entry.dice), entry.reason)
+    return known(dice(entry.dice), entry.reason, entry.dice)

@@ -113,8 +113,9 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _value(value: Value) -> dict[str, Any]:
-    text = None if value.text == ABSENT else value.text
-    return {"text": text, "number": value.number} | ({"note": value.note} if value.note else {})
+    lacking = value.text == ABSENT
+    shown = {"text": None if lacking else value.text, "number": None if lacking else value.number}
+    return shown | ({"note": value.note} if value.note else {})
 
 
 def records(table: Table) -> Iterator[list[str]]:
@@ -151,7 +152,7 @@ def _exact(column: Column, value: Value) -> str:
 
 
 def guarded(text: str) -> str:
-    """Text that no spreadsheet takes for a formula: one that begins like a formula and is no number gets a leading '."""
+    """Text that no spreadsheet takes for a formula: what begins like one and is no number gets a leading apostrophe."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) and not NUMBER.fullmatch(text) else text
 
 

@@ -13,8 +13,8 @@ from benchmark.files import write_text_atomically
 from benchmark.results import Results
 from reports import gallery
 from reports.charts import figures, specification, vega_lite_version
-from reports.html_table import column_style, markup
 from reports.export_data import tables_of
+from reports.html_table import column_style, markup
 from reports.raw_samples import pack
 from reports.summary import Summary, summarize
 from reports.view import View

@@ -39,10 +39,11 @@ def markup(table: Table | None, *, samples: bool = False) -> Markup:
     """
     if table is None or not table.rows:
         return Markup()
+    title, about = escape(table.title), f" {escape(table.about)}" if table.about else ""
     parts = [
-        f'<div class="scroll {" ".join(_classes(table))}" tabindex="0" role="region" aria-label="{escape(table.title)}">',
+        f'<div class="scroll {" ".join(_classes(table))}" tabindex="0" role="region" aria-label="{title}">',
         f'<table id="{escape(table.key)}"{" data-samples" if samples else ""}>\n',
-        f"<caption><span><b>{escape(table.title)}</b>{' ' if table.about else ''}{escape(table.about)}</span></caption>",
+        f"<caption><span><b>{title}</b>{about}</span></caption>",
         "<thead><tr>",
         *_heads(table),
         "</thead>\n<tbody>",
@@ -117,7 +118,7 @@ def _packed(table: Table, rows: Iterable[str]) -> str:
     text = base64.b64encode(zlib.compress("".join(rows).encode(), 6)).decode()
     first, every = f"{FIRST_ROWS:,}", f"{len(table.rows):,}"
     return (
-        f'<p class="more rest" data-rest-of="{escape(table.key)}">The first {first} of {every} rows. All of them are in'
-        ' <a href="results.json">results.json</a>, and <code>sambench report --format csv</code> writes them as a table.'
+        f'<p class="more rest" data-rest-of="{escape(table.key)}">The first {first} of {every} rows. All of them are'
+        ' in <a href="results.json">results.json</a>; <code>sambench report --format csv</code> writes them as a table.'
         f'<script type="text/plain">{text}</script></p>\n'
     )

@@ -89,9 +89,13 @@ def training_table(view: View) -> Table | None:
             Value(str(len(training.validation_cases))),
             Value(f"{training.slices:,}"),
             Value(str(training.epochs)),
-            Value(duration(training.seconds)),
-            Value(significant(training.loss[0])) if training.loss else absent("no loss recorded"),
-            Value(significant(training.loss[-1])) if training.loss else absent("no loss recorded"),
+            Value(duration(training.seconds), number=training.seconds),
+            Value(significant(training.loss[0]), number=training.loss[0])
+            if training.loss
+            else absent("no loss recorded"),
+            Value(significant(training.loss[-1]), number=training.loss[-1])
+            if training.loss
+            else absent("no loss recorded"),
             *_best(training),
             Value(training.device + (", mixed precision" if training.amp else "")),
             Value(training.checkpoint_sha256[:12]),
@@ -122,7 +126,7 @@ def _best(training: Training) -> tuple[Value, Value]:
     if not training.validation:
         return epoch, absent("no case was held back to choose an epoch: the last one was taken")
     found = next((one.dice for one in training.validation if one.epoch == training.best_epoch), None)
-    return epoch, known(dice(found), "no validation case holds a label")
+    return epoch, known(dice(found), "no validation case holds a label", found)
 
 
 def environment_table(view: View) -> Table:

@@ -111,17 +111,19 @@ def _of_case(cell: Cell | None, case: str, label: str) -> tuple[Value, Value]:
     found = [e for e in cell.surface_per_case if (e.case, e.label) == (case, label)] if cell else []
     if cell is None or not found:
         return _nothing(cell)
-    return known(dice(found[0].nsd), found[0].reason), known(_millimetres(found[0].hd95_mm), found[0].reason)
+    one = found[0]
+    return known(dice(one.nsd), one.reason, one.nsd), known(_millimetres(one.hd95_mm), one.reason, one.hd95_mm)
 
 
 def _both(
     cell: Cell, entries: Sequence[CaseSurface], nsd: float | None, hd95: float | None, missed: int
 ) -> tuple[Value, Value]:
     reason = next((entry.reason for entry in entries if entry.reason and entry.hd95_mm is None), None)
-    distance = known(_millimetres(hd95), reason)
+    distance = known(_millimetres(hd95), reason, hd95)
     if missed and distance.text != ABSENT:
-        distance = Value(f"{distance.text}, {missed} missed", f"of {len(entries)} pairs of case and label")
-    share = known(dice(nsd), reason)
+        counted = f"of {len(entries)} pairs of case and label"
+        distance = replace(distance, text=f"{distance.text}, {missed} missed", note=counted)
+    share = known(dice(nsd), reason, nsd)
     if cell.status == "ok":
         return share, distance
     return _doubted(share, cell), _doubted(distance, cell)

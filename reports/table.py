@@ -21,13 +21,13 @@ class Value:
     """What stands in one place of a table.
 
     `note` becomes a footnote. `tone` may colour the text, which says the same in words. `number` is what the text
-    rounds, in the text's unit: tables are sorted by it and exported with it.
+    rounds, in the text's unit, a duration in seconds: tables are sorted by it and exported with it.
     """
 
     text: str
     note: str | None = None
     tone: Tone = "plain"
-    number: float | None = None
+    number: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
