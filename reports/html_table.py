@@ -41,8 +41,8 @@ def markup(table: Table | None, *, samples: bool = False) -> Markup:
         return Markup()
     title, about = escape(table.title), f" {escape(table.about)}" if table.about else ""
     parts = [
-        f'<div class="scroll {" ".join(_classes(table))}" tabindex="0" role="region" aria-label="{title}">',
-        f'<table id="{escape(table.key)}"{" data-samples" if samples else ""}>\n',
+        f'<div class="scroll {" ".join(_classes(table))}" tabindex="0" role="region" aria-label="{title}"',
+        f'{" data-samples" if samples else ""}><table id="{escape(table.key)}">\n',
         f"<caption><span><b>{title}</b>{about}</span></caption>",
         "<thead><tr>",
         *_heads(table),

@@ -90,12 +90,11 @@ def training_table(view: View) -> Table | None:
             Value(f"{training.slices:,}"),
             Value(str(training.epochs)),
             Value(duration(training.seconds), number=training.seconds),
-            Value(significant(training.loss[0]), number=training.loss[0])
-            if training.loss
-            else absent("no loss recorded"),
-            Value(significant(training.loss[-1]), number=training.loss[-1])
-            if training.loss
-            else absent("no loss recorded"),
+            *(
+                (_loss(training.loss[0]), _loss(training.loss[-1]))
+                if training.loss
+                else [absent("no loss recorded")] * 2
+            ),
             *_best(training),
             Value(training.device + (", mixed precision" if training.amp else "")),
             Value(training.checkpoint_sha256[:12]),
@@ -116,6 +115,10 @@ def training_table(view: View) -> Table | None:
         " chose the epoch: it says nothing about accuracy."
     )
     return Table("trainings", "Trainings", columns, rows, about).trimmed()
+
+
+def _loss(value: float) -> Value:
+    return Value(significant(value), number=value)
 
 
 def _best(training: Training) -> tuple[Value, Value]:

@@ -108,7 +108,7 @@ class Sheet {
   }
 
   dress(rows) {
-    if (!("samples" in this.table.dataset) || !samples) return;
+    if (!samples || !("samples" in this.table.parentElement.dataset)) return;
     const column = this.titles.indexOf("samples");
     for (const row of rows) samples.offer(row, row.cells[column], this.keysOf(row));
   }

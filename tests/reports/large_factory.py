@@ -1,6 +1,6 @@
-"""A synthetic run of three SAMs, five strategies, four backends and eight labels, and of as many cells as are asked for.
+"""A synthetic run of three SAMs, five strategies, four backends and eight labels, and of as many cells as one asks.
 
-Every number is made up by a seeded generator. One run of a task has 84 cells: more cells are more tasks.
+Every number is made up by a seeded generator. A task has 80 cells: more cells are more tasks.
 """
 
 from __future__ import annotations
