@@ -173,9 +173,9 @@ def _names(effect: SupervisionEffect) -> tuple[str, str, str]:
 def _numbers(effect: SupervisionEffect) -> tuple[Value, ...]:
     why = effect.reason
     return (
-        known(dice(effect.dice_weak), why),
-        known(dice(effect.dice_full), why),
-        known(difference(effect.difference), why),
+        known(dice(effect.dice_weak), why, effect.dice_weak),
+        known(dice(effect.dice_full), why, effect.dice_full),
+        known(difference(effect.difference), why, effect.difference),
         known(dice_interval(effect.ci95), why),
         Value(str(effect.cases)),
     )
@@ -186,4 +186,5 @@ def _kept(effect: SupervisionEffect) -> Value:
         return absent(effect.reason)
     if effect.dice_full <= 0:
         return absent("full supervision reached a Dice of 0")
-    return Value(f"{effect.dice_weak / effect.dice_full:.1%}")
+    share = effect.dice_weak / effect.dice_full
+    return Value(f"{share:.1%}", number=100 * share)
