@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from filelock import FileLock
+
+from tests.traced import TracedOnce
 
 REPOSITORY = Path(__file__).parents[1]
 MSD_REAL = REPOSITORY.parent / "shared" / "msd-real"
@@ -20,6 +23,12 @@ MSD_REAL = REPOSITORY.parent / "shared" / "msd-real"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: of what two processes share, the last piece each must be short."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def _threads_as_before() -> Iterator[None]:
     """PyTorch's threads belong to the process: a runner that sets them must not slow the tests after it."""
@@ -27,6 +36,14 @@ def _threads_as_before() -> Iterator[None]:
     yield
     if before is not None:
         sys.modules["torch"].set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _operators_compiled_once() -> None:
+    """The exporter compiles its 500 operators anew for every export, which is half of the time of a small one."""
+    library = sys.modules.get("onnxscript._framework_apis.torch_2_5")
+    if library is not None and not hasattr(library.get_torchlib_ops, "cache_info"):
+        library.get_torchlib_ops = cache(library.get_torchlib_ops)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,13 +64,30 @@ def litemedsam() -> Any:
 
 
 @pytest.fixture(scope="session")
-def litemedsam_folder(litemedsam: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for all processes of a test run, and new for each run."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def traced(common_folder: Path) -> TracedOnce:
+    """Keeps the graphs of this test run, or of several that share the folder in SAMBENCH_TEST_GRAPHS."""
+    return TracedOnce(Path(os.environ.get("SAMBENCH_TEST_GRAPHS", common_folder / "traced")))
+
+
+@pytest.fixture(scope="module")
+def traced_once(traced: TracedOnce) -> Iterator[None]:
+    """For files that export what others export too, and are about something else."""
+    with traced.instead():
+        yield
+
+
+@pytest.fixture(scope="session")
+def litemedsam_folder(litemedsam: Any, common_folder: Path, traced: TracedOnce) -> Path:
     """LiteMedSAM's artifact, exported once for all files and processes of a test run; it takes half a minute."""
-    common = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        common = common.parent
-    folder = common / "litemedsam"
-    with FileLock(common / "litemedsam.lock"):
+    folder = common_folder / "litemedsam"
+    with FileLock(common_folder / "litemedsam.lock"), traced.instead():
         if not folder.exists():
             litemedsam.export(folder)
     return folder
