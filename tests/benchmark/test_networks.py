@@ -99,7 +99,7 @@ def test_both_backends_run_it_and_give_the_same_masks(
         "data": {"root": str(root), "tasks": [PHANTOM_TASK]},
         "sam": None,
         "unet": {"checkpoints": [str(path)], "windows_per_batch": 4},
-        "measure": {"samples": 2, "budget_s": 0, "warmup": 1},
+        "measure": {"samples": 2, "budget_s": 0, "warmup": 1, "warmup_limit_s": 0.5},
     }
     results = Run(parse_spec(content, "test", tmp_path), tmp_path / "run", Silent(), "sambench run test").execute()
     loaded = load_unet(path)
