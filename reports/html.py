@@ -57,7 +57,7 @@ def embedded_json(value: Any) -> Markup:
 
 @cache
 def _chart_script() -> Markup:
-    """Vega, Vega-Lite and vegaEmbed, once for all charts; bundling them takes a second, and they are always the same."""
+    """Vega, Vega-Lite and vegaEmbed, once for all charts. They are always the same, and bundling takes a second."""
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite_version())

@@ -21,6 +21,9 @@ MSD_REAL = REPOSITORY.parent / "shared" / "msd-real"
 # Waiting threads sleep instead of spinning: where other processes want the cores, PyTorch is three times faster so.
 # Read once, when PyTorch is imported, which is after this file.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many processes as cores: a second thread would only take the other process's. Runners set their own number.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,15 +68,16 @@ def litemedsam() -> Any:
 
 @pytest.fixture(scope="session")
 def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same for all processes of a test run, and new for each run."""
+    """The same for all processes of a test run, and of those that are given a new folder in SAMBENCH_TEST_COMMON."""
     base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    own = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return Path(os.environ.get("SAMBENCH_TEST_COMMON", own))
 
 
 @pytest.fixture(scope="session")
 def traced(common_folder: Path) -> TracedOnce:
-    """Keeps the graphs of this test run, or of several that share the folder in SAMBENCH_TEST_GRAPHS."""
-    return TracedOnce(Path(os.environ.get("SAMBENCH_TEST_GRAPHS", common_folder / "traced")))
+    """Keeps the graphs."""
+    return TracedOnce(common_folder / "traced")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch
 
 from tests.benchmark.conftest import Sambench
 
-EPOCHS = 40
+EPOCHS = 20
 SETTINGS = [f"epochs={EPOCHS}", "patch=[16, 16]", "channels=[4, 8]", "strides=[2]", "res_units=0", "validate_every=3"]
 KILLS = 1
 ROOT = Path(__file__).parents[3]
