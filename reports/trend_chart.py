@@ -14,7 +14,6 @@ from reports.looks import BACKEND_COLOURS, GREY, Chart, Figure, Rows, Width, col
 from reports.trend import condition_name, lane_title, run_title, upgrade
 
 HEIGHT = 190
-UPGRADES_SHOWN = 2
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,10 @@ def _layers(trend: Trend, rows: Rows, metric: _Metric, names: list[str]) -> Char
     )
     scale = alt.Scale(zero=metric.zero, nice=True)
     y = alt.Y("value:Q", scale=scale, axis=alt.Axis(title=metric.axis, tickCount=5))
-    colour = alt.Color("lane:N", scale=colours(names, BACKEND_COLOURS))
-    shape = alt.Shape("lane:N", scale=alt.Scale(domain=names))
+    # The reference has its colour in every chart, and no place in the legend of one where it has no point.
+    legend = alt.Legend(values=[name for name in names if any(row["lane"] == name for row in rows)])
+    colour = alt.Color("lane:N", scale=colours(names, BACKEND_COLOURS), legend=legend)
+    shape = alt.Shape("lane:N", scale=alt.Scale(domain=names), legend=legend)
     tooltip = [alt.Tooltip("run:N"), alt.Tooltip("lane:N"), alt.Tooltip("shown:N", title=metric.axis)]
     base = alt.Chart(data(rows)).encode(x=x, tooltip=tooltip)
     layers: list[alt.Chart] = [*_breaks(trend, x), *_upgrades(trend, x)]
@@ -104,7 +105,7 @@ def _layers(trend: Trend, rows: Rows, metric: _Metric, names: list[str]) -> Char
 def _breaks(trend: Trend, x: alt.X) -> list[alt.Chart]:
     """A line where a new machine, driver, data or specification begins."""
     rows: Rows = [
-        {"run": run_title(step), "why": "; ".join(one.words for one in step.breaks), "mark": "┆ not comparable"}
+        {"run": run_title(step), "why": "; ".join(one.words for one in step.breaks), "mark": "not comparable"}
         for step in trend.steps
         if step.breaks
     ]
@@ -125,14 +126,11 @@ def _upgrades(trend: Trend, x: alt.X) -> list[alt.Chart]:
     for step in trend.steps:
         if step.upgrades:
             told = [upgrade(one) for one in step.upgrades]
-            more = [f"{len(told) - UPGRADES_SHOWN} more"] if len(told) > UPGRADES_SHOWN else []
-            shown = "\n".join(["▲", *told[:UPGRADES_SHOWN], *more])
-            rows.append({"run": run_title(step), "what": "; ".join(told), "mark": shown})
+            more = f" and {len(told) - 1} more" if len(told) > 1 else ""
+            rows.append({"run": run_title(step), "what": "; ".join(told), "mark": f"▲ {told[0]}{more}"})
     if not rows:
         return []
     base = alt.Chart(data(rows)).encode(x=x, tooltip=[alt.Tooltip("what:N", title="upgraded")])
     return [
-        base.mark_text(align="center", baseline="bottom", fontSize=10, color=GREY, lineBreak="\n", dy=-2).encode(
-            y=alt.value(HEIGHT), text="mark:N"
-        )
+        base.mark_text(baseline="bottom", fontSize=11, color=GREY, dy=-5).encode(y=alt.value(HEIGHT), text="mark:N")
     ]
