@@ -89,3 +89,12 @@ def test_runs_that_are_not_comparable_exit_with_2_and_write_nothing(
     assert_mistake(result, "is not comparable with", "Other CPU", "--allow hardware")
     assert not comment.exists()
     assert sambench("compare", runs["base"], path, "--allow", "hardware")[0] == 0
+
+
+def test_a_history_stands_for_its_newest_accepted_run(
+    sambench: Sambench, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    assert sambench("history", kept, "--add", runs["base"])[0] == 0
+    assert sambench("compare", kept, runs["again"])[0] == 0
+    assert sambench("compare", kept, runs["slow"])[0] == 1
