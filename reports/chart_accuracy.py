@@ -107,7 +107,7 @@ def _marks(base: alt.Chart, rows: Rows, title: str, *, filled: bool) -> Chart:
             "backend:N", scale=alt.Scale(domain=backends, range=shapes), legend=alt.Legend(orient="bottom")
         ),
     )
-    ranges = base.mark_rule(strokeWidth=2, opacity=0.6).encode(x=alt.X("low:Q", scale=domain), x2="high:Q")
+    ranges = base.mark_rule(strokeWidth=2, opacity=0.6).encode(x=alt.X("low:Q", scale=domain), x2=alt.X2("high:Q"))
     return alt.layer(ranges, marks)
 
 
@@ -157,7 +157,7 @@ def loss(view: View, width: Width) -> Figure | None:
         x=alt.X("epoch:Q", axis=alt.Axis(title="epoch", tickMinStep=1, grid=False)),
         y=alt.Y("loss:Q", axis=alt.Axis(title="mean training loss", tickCount=5)),
         color=colour,
-        tooltip=["training:N", "epoch:Q", alt.Tooltip("loss:Q", format=".4~g")],
+        tooltip=[alt.Tooltip("training:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("loss:Q", format=".4~g")],
     )
     points = [base.mark_point(filled=True, size=22, opacity=1)] if len(rows) <= MANY_POINTS else []
     return Figure(

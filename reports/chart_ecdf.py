@@ -22,6 +22,8 @@ POINTS = 3000
 STEP = 0.84
 """A condition's share of its row; the rest keeps rows apart."""
 ROW = 92
+SCREEN = 980
+"""Pixels that all rows together do not exceed."""
 
 
 def latency(view: View, stage: str, width: Width) -> Figure | None:
@@ -29,7 +31,7 @@ def latency(view: View, stage: str, width: Width) -> Figure | None:
     cells = timed(view.cells(stage))
     if not cells:
         return None
-    choice = most_telling(list(view.places(cells).values()), time_ratio, size=len)
+    choice = most_telling(list(view.places(cells).values()), time_ratio, size=_room)
     unit = cells[0].latency_unit
     return Figure(
         f"latency-{stage}",
@@ -39,6 +41,11 @@ def latency(view: View, stage: str, width: Width) -> Figure | None:
         f"Empirical distribution of the milliseconds per {unit} of each backend in {stage}; the table has percentiles",
         _chart(view, choice, unit, width),
     )
+
+
+def _room(cells: Sequence[Cell]) -> int:
+    """The lines of a row; one with few of them is as high as others."""
+    return max(len(cells), 3)
 
 
 def order_statistics(samples: Sequence[float], most: int) -> list[tuple[float, float]]:
@@ -105,13 +112,13 @@ def _chart(view: View, choice: Choice[list[Cell]], unit: str, width: Width) -> C
         alt.Chart(data(guides)).mark_rule(color=GREY, opacity=0.22).encode(y=y),
         alt.Chart(data(curves))
         .mark_line(interpolate="step-after", strokeWidth=2)
-        .encode(x=x, y=y, color=colour, strokeDash=dash, detail="line:N", order="y:Q"),
+        .encode(x=x, y=y, color=colour, strokeDash=dash, detail=alt.Detail("line:N"), order=alt.Order("y:Q")),
         points.mark_point(filled=True, size=70, opacity=1),
         *(
             alt.Chart(data([row for row in medians if row["side"] == side]))
             .mark_text(align=align, dx=dx, fontSize=11)
-            .encode(x=x, y=y, color=colour, text="shown:N")
+            .encode(x=x, y=y, color=colour, text=alt.Text("shown:N"))
             for side, align, dx in sides
         ),
     )
-    return finish(chart, width, ROW * count)
+    return finish(chart, width, min(ROW, SCREEN / count) * count)

@@ -18,7 +18,7 @@ from reports.placement import Box, place_names
 from reports.view import View
 
 HEIGHT = 380
-FIGURES = 6
+FIGURES = 4
 # What a page of variable width gives a chart at least; names are placed for that.
 LEAST_WIDTH = 470
 # Strategies closer than this share of the axis stand side by side, so that one sees whose labels are whose.
@@ -161,6 +161,11 @@ def _marks(means: Rows, labels: Rows, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     # A name that stands apart has a line to its point.
     apart = alt.Chart(data([row for row in means if row["dy"] and row["align"] != "center"]))
     leaders = apart.mark_rule(color=GREY, strokeWidth=1, x2Offset=dx, y2Offset=dy).encode(
-        x=x, x2="place:Q", y=y, y2="dice:Q"
+        x=x, x2=alt.X2("place:Q"), y=y, y2=alt.Y2("dice:Q")
     )
-    return [points(labels, 26, 0.32), leaders, points(means, 130, 1), names.encode(x=x, y=y, text="strategy:N")]
+    return [
+        points(labels, 26, 0.32),
+        leaders,
+        points(means, 130, 1),
+        names.encode(x=x, y=y, text=alt.Text("strategy:N")),
+    ]

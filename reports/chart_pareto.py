@@ -21,11 +21,13 @@ from reports.view import View
 HEIGHT = 300
 LEAST_WIDTH = 400
 """What a page of variable width gives a chart at least; names are placed for that."""
-FIGURES = 6
-POINTS = 240
+FIGURES = 4
+POINTS = 160
 NAMES = 10
 NAME = 26
 """Characters of a name at most; all of it is in the tooltip."""
+REACH = 190
+"""Pixels that such a name takes beside its point."""
 
 
 def pareto(view: View, width: Width) -> tuple[Figure, ...]:
@@ -105,7 +107,7 @@ def _chart(rows: Rows, front: Rows, backends: Named, unit: str, width: Width) ->
         return chart
 
     others = [row for row in rows if not row["front"]]
-    named = _named(front, others, Frame(scale, domain, LEAST_WIDTH if isinstance(width, str) else width))
+    named = _named(front, others, Frame.of(scale, domain, width))
     dx, dy, align = (alt.ExprRef(expr=f"datum.{name}") for name in ("dx", "dy", "align"))
     names = alt.Chart(data(named)).mark_text(fontSize=11, color=GREY, baseline="middle", dx=dx, dy=dy, align=align)
     return finish(
@@ -113,7 +115,7 @@ def _chart(rows: Rows, front: Rows, backends: Named, unit: str, width: Width) ->
             line.encode(x=x, y=y),
             points(others, False),
             points(front, True),
-            names.encode(x=x, y=y, text="short:N"),
+            names.encode(x=x, y=y, text=alt.Text("short:N")),
         ),
         width,
         HEIGHT,
@@ -122,17 +124,32 @@ def _chart(rows: Rows, front: Rows, backends: Named, unit: str, width: Width) ->
 
 @dataclass(frozen=True)
 class Frame:
-    """The domains of the axes on the pixels of the chart."""
+    """The domains of the axes on the pixels of the chart.
 
-    x: alt.Scale
-    y: alt.Scale
+    Attributes:
+        times: both ends of the horizontal axis.
+        dices: both ends of the vertical one.
+        logarithmic: whether the horizontal axis is.
+        width: of the chart.
+    """
+
+    times: tuple[float, float]
+    dices: tuple[float, float]
+    logarithmic: bool
     width: int
+
+    @classmethod
+    def of(cls, x: alt.Scale, y: alt.Scale, width: Width) -> Frame:
+        """The frame of two scales with known ends."""
+        (low, high), (bottom, top) = x["domain"], y["domain"]
+        logarithmic = x.to_dict(validate=False).get("type") == "log"
+        return cls((low, high), (bottom, top), logarithmic, LEAST_WIDTH if isinstance(width, str) else width)
 
     def at(self, row: dict[str, Any]) -> tuple[float, float]:
         """A row's pixels from the upper left corner."""
-        ends = [*self.x["domain"], row["ms"]]
-        low, high, at = map(math.log, ends) if self.x.to_dict().get("type") == "log" else ends
-        bottom, top = self.y["domain"]
+        ends = [*self.times, float(row["ms"])]
+        low, high, at = map(math.log, ends) if self.logarithmic else ends
+        bottom, top = self.dices
         return (at - low) / (high - low) * self.width, (top - row["dice"]) / (top - bottom) * HEIGHT
 
 
@@ -141,12 +158,15 @@ def _named(front: Rows, others: Rows, frame: Frame) -> Rows:
     step = max(1.0, (len(front) - 1) / (NAMES - 1))
     chosen = [front[round(step * index)] for index in range(min(NAMES, len(front)))]
     rows = [row | {"short": _short(row["name"])} for row in chosen]
+    places = [frame.at(row) for row in rows]
     hidden = [frame.at(row) for row in [*others, *(row for row in front if row not in chosen)]]
-    marks = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in hidden]
+    # Marks further away than a name is long are in nobody's way.
+    close = [(x, y) for x, y in hidden if any(abs(x - a) < REACH and abs(y - b) < 40 for a, b in places)]
+    marks = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in close]
     steps = [frame.at(row) for row in front]
     marks += [Box(x, y - 2, after, y + 2) for (x, y), (after, _) in pairwise(steps)]
     marks += [Box(x - 2, top, x + 2, y) for (_, y), (x, top) in pairwise(steps)]
-    spots = place_names([frame.at(row) for row in rows], [row["short"] for row in rows], (frame.width, HEIGHT), marks)
+    spots = place_names(places, [row["short"] for row in rows], (frame.width, HEIGHT), marks)
     return [row | {"dx": spot.dx, "dy": spot.dy, "align": spot.align} for row, spot in zip(rows, spots, strict=True)]
 
 

@@ -33,6 +33,8 @@ from reports.view import Outcome, View
 COMPARISONS = 30
 """More would be taller than a screen."""
 BARS = 24
+NAME_ROOM = 1.6
+"""How much longer than the longest bar the axis of phases is."""
 
 
 def _change(compared: Sequence[tuple[Comparison, Outcome]]) -> float:
@@ -119,12 +121,12 @@ def _speedup_layers(rows: Rows, margins: Sequence[float]) -> Chart:
     return alt.layer(
         *_band(edges, domain),
         alt.Chart(data([{"one": 1}])).mark_rule(strokeDash=[5, 4], color=GREY).encode(x=alt.X("one:Q", scale=domain)),
-        base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", axis=axis), x2="high:Q", color=colour),
+        base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", axis=axis), x2=alt.X2("high:Q"), color=colour),
         base.mark_point(filled=True, size=120, opacity=1).encode(x=x, color=colour, shape=shape),
         *(
             alt.Chart(data(some))
             .mark_text(dy=-13, color=GREY, fontSize=12 if align == "center" else 11, align=align)
-            .encode(y, *offset, x=x, text="shown:N")
+            .encode(y, *offset, x=x, text=alt.Text("shown:N"))
             for some, align in named
             if some
         ),
@@ -136,7 +138,7 @@ def _band(edges: list[float], domain: alt.Scale) -> list[alt.Chart]:
     if not edges:
         return []
     band = alt.Chart(data([{"from": edges[0], "to": edges[1]}]))
-    return [band.mark_rect(color=GREY, opacity=0.18).encode(x=alt.X("from:Q", scale=domain), x2="to:Q")]
+    return [band.mark_rect(color=GREY, opacity=0.18).encode(x=alt.X("from:Q", scale=domain), x2=alt.X2("to:Q"))]
 
 
 def _phase_ratio(cells: Sequence[Cell]) -> float:
@@ -146,38 +148,45 @@ def _phase_ratio(cells: Sequence[Cell]) -> float:
 
 def phases(view: View, stage: str, width: Width) -> Figure | None:
     """Where the time goes: one bar per cell, stacked by phase."""
+    known = [cell for cell in view.cells(stage) if cell.status == "ok" and cell.phases_ms]
+    if not known:
+        return None
+    choice = most_telling(list(view.places(known).values()), _phase_ratio, most=BARS, size=len)
+    shown = [cell for cells in choice.shown for cell in cells]
     bars: Rows = []
     totals: Rows = []
-    known = [cell for cell in view.cells(stage) if cell.status == "ok" and cell.phases_ms]
-    choice = most_telling(list(view.places(known).values()), _phase_ratio, most=BARS, size=len)
-    for cell in (cell for cells in choice.shown for cell in cells):
-        what = f"{view.variant(cell)}\n{view.label(cell).replace(chr(10), ', ')}"
+    for cell in shown:
+        named = {"what": view.label(cell), "backend": view.variant(cell)}
         for order, (phase, ms) in enumerate(cell.phases_ms.items()):
-            bars.append({"what": what, "phase": phase, "ms": ms, "order": order, "shown": text.milliseconds(ms)})
+            bars.append(named | {"phase": phase, "ms": ms, "order": order, "shown": text.milliseconds(ms)})
         total = sum(cell.phases_ms.values())
-        totals.append({"what": what, "ms": total, "shown": text.milliseconds(total)})
-    if not bars:
-        return None
-    names = list(dict.fromkeys(row["phase"] for row in bars))
-    y = alt.Y("what:N", sort=None, axis=TWO_LINES)
-    room = alt.Scale(domain=[0, 1.18 * max(row["ms"] for row in totals) or 1], nice=False)
-    tooltip = [alt.Tooltip("phase:N"), alt.Tooltip("shown:N", title="ms per slice")]
-    stacked = (
-        alt.Chart(data(bars))
-        .mark_bar(height=20)
-        .encode(
-            y=y,
-            x=alt.X("ms:Q", scale=room, axis=alt.Axis(title="mean ms per slice", tickCount=6)),
-            color=alt.Color("phase:N", scale=colours(names, OTHER_COLOURS)),
-            order="order:Q",
-            tooltip=tooltip,
-        )
-    )
-    ends = alt.Chart(data(totals)).mark_text(align="left", dx=6, color=GREY, fontSize=11)
+        totals.append(named | {"ms": total, "shown": f"{text.milliseconds(total)} {view.variant(cell)}"})
     return Figure(
         f"phases-{stage}",
         "phases",
         f"Phases of {stage}{choice.note('backends furthest apart; all are in the table')}",
         f"Mean milliseconds per slice by phase of {stage}, one bar per backend; the numbers stand in the table",
-        finish(stacked + ends.encode(y=y, x="ms:Q", text="shown:N"), width, 40 * len(totals)),
+        finish(_phase_layers(bars, totals), width, len(choice.shown) * 16 + 22 * len(totals)),
+    )
+
+
+def _phase_layers(bars: Rows, totals: Rows) -> Chart:
+    backends = list(dict.fromkeys(row["backend"] for row in totals))
+    y = alt.Y("what:N", sort=None, axis=TWO_LINES, scale=GROUPED)
+    offset = alt.YOffset("backend:N", sort=backends)
+    # The names of the backends stand at the ends of the bars.
+    room = alt.Scale(domain=[0, NAME_ROOM * max(row["ms"] for row in totals) or 1], nice=False)
+    names = list(dict.fromkeys(row["phase"] for row in bars))
+    stacked = alt.Chart(data(bars)).mark_bar(height=13)
+    ends = alt.Chart(data(totals)).mark_text(align="left", dx=6, color=GREY, fontSize=11)
+    return alt.layer(
+        stacked.encode(
+            y,
+            offset,
+            x=alt.X("ms:Q", scale=room, axis=alt.Axis(title="mean ms per slice", tickCount=5)),
+            color=alt.Color("phase:N", scale=colours(names, OTHER_COLOURS)),
+            order=alt.Order("order:Q"),
+            tooltip=[alt.Tooltip("backend:N"), alt.Tooltip("phase:N"), alt.Tooltip("shown:N", title="ms per slice")],
+        ),
+        ends.encode(y, offset, x=alt.X("ms:Q"), text=alt.Text("shown:N")),
     )

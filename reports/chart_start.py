@@ -37,15 +37,15 @@ def start(view: View, width: Width) -> Figure | None:
             bars.append(key | {"part": part, "ms": ms, "order": order, "shown": text.milliseconds(ms)})
     y = alt.Y("what:N", sort=None, axis=NUMBERED)
     scale = alt.Scale(domain=[0, 1.18 * max(row["total"] for row in totals) or 1], nice=False)
-    ms = alt.Axis(title="ms per process, once", tickCount=5)
+    axis = alt.Axis(title="ms per process, once", tickCount=5)
     stacked = (
         alt.Chart(data(bars))
         .mark_bar(height=16)
         .encode(
             y=y,
-            x=alt.X("ms:Q", scale=scale, axis=ms),
+            x=alt.X("ms:Q", scale=scale, axis=axis),
             color=alt.Color("part:N", scale=colours(PARTS, OTHER_COLOURS[2:])),
-            order="order:Q",
+            order=alt.Order("order:Q"),
             tooltip=[alt.Tooltip("part:N"), alt.Tooltip("shown:N", title="ms")],
         )
     )
@@ -55,5 +55,5 @@ def start(view: View, width: Width) -> Figure | None:
         "phases",
         f"Before the warm slices, per process{choice.note('the longest; all are in the table')}",
         "Milliseconds of loading and of the first call of each process, as in the table; no part of a slice's time",
-        finish(stacked + ends.encode(y=y, x="total:Q", text="shown:N"), width, 40 * len(totals)),
+        finish(stacked + ends.encode(y=y, x=alt.X("total:Q"), text=alt.Text("shown:N")), width, 40 * len(totals)),
     )

@@ -13,6 +13,7 @@ from reports.choice import most_telling
 from reports.looks import GREY, TWO_LINES, VERDICT_LOOKS, Chart, Figure, Rows, Width, data, finish
 from reports.view import View
 
+ROWS = 26
 LOOKS = {
     "above 0": VERDICT_LOOKS["faster"],
     "below 0": VERDICT_LOOKS["slower"],
@@ -23,7 +24,7 @@ LOOKS = {
 
 def supervision(view: View, width: Width) -> Figure | None:
     """A point and its interval for each pair of trainings and label, beside the line of no difference."""
-    choice = most_telling(_on_one_backend(view), lambda effect: abs(effect.difference or 0.0))
+    choice = most_telling(_on_one_backend(view), lambda effect: abs(effect.difference or 0.0), most=ROWS)
     rows = [_row(view, effect) for effect in choice.shown]
     if not rows:
         return None
@@ -90,6 +91,6 @@ def _chart(rows: Rows, width: Width) -> Chart:
     chart = alt.layer(
         zero.encode(x=alt.X("zero:Q", scale=scale)),
         points.encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
-        known.encode(x=alt.X("low:Q", scale=scale), x2="high:Q", y=y, color=colour),
+        known.encode(x=alt.X("low:Q", scale=scale), x2=alt.X2("high:Q"), y=y, color=colour),
     )
     return finish(chart, width, 38 * len(rows))

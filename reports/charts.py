@@ -5,6 +5,8 @@ Colour never carries meaning alone: shape, position or a label says the same.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -19,7 +21,7 @@ from reports.chart_pareto import pareto
 from reports.chart_speed import phases, speedup
 from reports.chart_start import start
 from reports.chart_supervision import supervision
-from reports.looks import Chart, Figure, Width
+from reports.looks import Figure, Width
 from reports.view import View
 
 
@@ -42,9 +44,19 @@ def figures(view: View, width: Width = "container") -> tuple[Figure, ...]:
     return tuple(figure for figure in found if figure)
 
 
+def principal(drawn: Sequence[Figure]) -> tuple[Figure, ...]:
+    """The first of each kind of chart, for pictures: each takes half a second, however small it is."""
+    found: dict[str, Figure] = {}
+    for figure in drawn:
+        found.setdefault(re.sub(r"-\d+$", "", figure.key), figure)
+    return tuple(found.values())
+
+
 def specification(figure: Figure) -> dict[str, Any]:
     """The chart as Vega-Lite JSON, without the schema's address, which nothing needs to look up."""
-    spec = _as_json(figure.chart)
+    # Not validated, see `figures`.
+    spec: dict[str, Any] = figure.chart.to_dict(validate=False)
+    spec["datasets"] = {name: records.rows for name, records in spec.get("datasets", {}).items()}
     spec.pop("$schema", None)
     return spec
 
@@ -53,13 +65,6 @@ def png(figure: Figure) -> bytes:
     """The chart as a picture on white, readable on any page."""
     import vl_convert
 
-    spec = _as_json(figure.chart.properties(background="white", padding=12))
+    spec = specification(figure) | {"background": "white", "padding": 12}
     picture: bytes = vl_convert.vegalite_to_png(spec, vl_version=vega_lite_version(), scale=2)
     return picture
-
-
-def _as_json(chart: Chart) -> dict[str, Any]:
-    # Not validated, see `figures`.
-    spec: dict[str, Any] = chart.to_dict(validate=False)
-    spec["datasets"] = {name: records.rows for name, records in spec.get("datasets", {}).items()}
-    return spec

@@ -70,9 +70,11 @@ def data(rows: Rows) -> alt.InlineData:
 
 
 def finish(chart: Chart, width: Width, height: float) -> Chart:
-    """A chart in the common look, without a background of its own."""
-    look: Chart = chart.properties(width=width, height=height, background="transparent", config=_look())
-    return look
+    """Gives a chart the common look, without a background of its own, and returns it."""
+    # Set and not with `properties`, which copies all layers, three times each.
+    for name, value in (("width", width), ("height", height), ("background", "transparent"), ("config", _look())):
+        chart[name] = value
+    return chart
 
 
 def _look() -> alt.Config:
