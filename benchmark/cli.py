@@ -15,6 +15,7 @@ from benchmark.cli_artifacts import export_app
 from benchmark.cli_calibrate import calibrate
 from benchmark.cli_compare import compare
 from benchmark.cli_fetch import fetch_app
+from benchmark.cli_history import history
 from benchmark.cli_label import label
 from benchmark.cli_train import train
 from benchmark.console import MISTAKE, complain
@@ -39,6 +40,7 @@ app.command()(label)
 app.command()(train)
 app.command()(calibrate)
 app.command()(compare)
+app.command()(history)
 
 
 class Format(str, Enum):
