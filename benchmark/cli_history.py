@@ -26,7 +26,9 @@ def history(
     add: Annotated[Path | None, typer.Option("--add", metavar="RUN", help="A run to accept: its folder.")] = None,
     accept: Annotated[
         str | None,
-        typer.Option("--accept", metavar="REASON", help="With --add: accept it whatever speaks against it; kept with it."),
+        typer.Option(
+            "--accept", metavar="REASON", help="With --add: accept it whatever speaks against it; kept with it."
+        ),
     ] = None,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Print the newest accepted results.json and nothing else.")
@@ -80,13 +82,13 @@ def _tell(decision: Decision, folder: Path, place: Path) -> None:
 
 def _publish(folder: Path, formats: list[TrendFormat], last: int) -> None:
     """Prints the trend and writes it."""
-    from reports.trend import print_trend, summarize_trend
-    from reports.trend_pages import write_trend_html, write_trend_markdown
     from rich.console import Console
 
     from benchmark.errors import InputError
     from benchmark.history.store import load_history
     from benchmark.history.trend import trend
+    from reports.trend import print_trend, summarize_trend
+    from reports.trend_pages import write_trend_html, write_trend_markdown
 
     runs = load_history(folder)
     if not runs:

@@ -13,7 +13,7 @@ from benchmark.compare.schema import Difference
 from benchmark.history.trend import Condition, Point, Step, Trend
 from benchmark.results import LaneKey
 from reports import text
-from reports.table import Column, Table, Tone, Value, absent, keys, known
+from reports.table import Column, Table, Tone, Value, keys, known
 from reports.terminal import STYLES, draw_table
 
 CHANGES_TOLD = 4
@@ -53,7 +53,9 @@ def summarize_trend(trend: Trend, last: int | None = None) -> TrendSummary:
     if first:
         lines.append(f"{text.count(first, 'older run')} of {len(trend.steps)} left out here")
     if breaks:
-        lines.append(f"Machine, driver, data or specification changed {text.count(breaks, 'time')}: a new line begins there")
+        lines.append(
+            f"Machine, driver, data or specification changed {text.count(breaks, 'time')}: a new line begins there"
+        )
     if forced:
         lines.append(f"{text.count(forced, 'run')} accepted against objections, with a reason")
     return TrendSummary(

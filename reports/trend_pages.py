@@ -68,7 +68,12 @@ def write_trend_markdown(trend: Trend, folder: Path) -> Path:
 def trend_markdown(trend: Trend, drawn: dict[str, tuple[Figure, ...]]) -> str:
     """The page as text."""
     summary = summarize_trend(trend)
-    blocks = [f"**{escape(summary.headline)}**", *map(escape, summary.lines), "## Accepted runs", table_text(summary.runs)]
+    blocks = [
+        f"**{escape(summary.headline)}**",
+        *map(escape, summary.lines),
+        "## Accepted runs",
+        table_text(summary.runs),
+    ]
     for name, table in summary.conditions.items():
         blocks += [f"## {escape(name)}", table_text(table)]
         blocks += [f"![{escape(figure.alt)}]({CHART_FOLDER}/{figure.key}.png)" for figure in drawn[name]]
