@@ -26,7 +26,7 @@ class Measurement(Part):
     device_latency_ms: Latency | None = None
     first_call_ms: float
     warmup: WarmUp
-    memory_mib: float | None = Field(description="what loading and running added to this process")
+    memory_mib: float | None = Field(default=None, description="what loading and running added to this process")
     memory_reason: str | None = None
     attestation: dict[str, Attested]
     metrics: dict[str, float] = Field(default={}, description="what the test recorded: dice, mask_dice, its own")

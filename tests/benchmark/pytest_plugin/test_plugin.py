@@ -15,7 +15,7 @@ import scipy.stats  # noqa: F401
 import torch  # noqa: F401
 
 import benchmark.pytest_plugin.runner
-import benchmark.pytest_plugin.session
+import benchmark.pytest_plugin.session  # noqa: F401
 import runners.dummy  # noqa: F401
 
 # A session within this process forgets the modules that it imported, and NumPy cannot be imported twice: they are
@@ -183,7 +183,9 @@ def test_a_rule_without_a_baseline_would_catch_nothing(session: Callable[..., py
     result.stderr.fnmatch_lines(["*needs something to compare with*"])
 
 
-def test_a_damaged_baseline_is_a_usage_error(session: Callable[..., pytest.RunResult], pytester: pytest.Pytester) -> None:
+def test_a_damaged_baseline_is_a_usage_error(
+    session: Callable[..., pytest.RunResult], pytester: pytest.Pytester
+) -> None:
     (pytester.path / "base.json").write_text("{", encoding="utf-8")
     assert session("--sambench-baseline=base.json").ret == pytest.ExitCode.USAGE_ERROR
     assert session("--sambench-baseline=absent.json").ret == pytest.ExitCode.USAGE_ERROR
@@ -216,7 +218,9 @@ def test_pytest_benchmark_has_our_metrics_and_the_machine(
     assert found["benchmarks"][0]["stats"]["rounds"] >= 16
 
 
-def test_it_measures_without_pytest_benchmark(session: Callable[..., pytest.RunResult], pytester: pytest.Pytester) -> None:
+def test_it_measures_without_pytest_benchmark(
+    session: Callable[..., pytest.RunResult], pytester: pytest.Pytester
+) -> None:
     assert session("-p", "no:benchmark", "--sambench-store=base.json").ret == 0
     stored = json.loads((pytester.path / "base.json").read_text(encoding="utf-8"))
     assert all(len(one["latency_ms"]["samples"]) >= 16 for one in stored["measurements"])
