@@ -109,9 +109,9 @@ def _against_the_run_before(
         parse_rules([]),
         calibration=calibration_of(results, calibration),
     )
-    told = [f"{_cell_words(one.cell)}: {one.words} ({one.rule} against {last.place.name})" for one in compared.offences]
     # A cell that newly fails is told by its own status already.
-    return tuple(one for one, offence in zip(told, compared.offences, strict=True) if offence.rule != "failed"), ()
+    offences = [one for one in compared.offences if one.rule != "failed"]
+    return tuple(f"{_cell_words(o.cell)}: {o.words} ({o.rule} against {last.place.name})" for o in offences), ()
 
 
 def _cell_words(cell: Cell | CellChange) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from pydantic import Field, ValidationError
 from benchmark.errors import InputError
 from benchmark.measured import Part
 from benchmark.results import RESULTS_FILE, Results, load_results
+from exporters.manifest import sha256_file
 
 RUNS_FOLDER = "runs"
 ACCEPTANCE_FILE = "acceptance.json"
@@ -124,7 +124,7 @@ def file_sha256(path: Path) -> str:
         InputError: it cannot be read.
     """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256_file(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name a run's folder or results.json") from None
 

@@ -1,4 +1,4 @@
-"""What accepted runs say of the trend: for each cell a line through the runs, broken where they are not comparable. Pure.
+"""What accepted runs say of the trend: a line for each cell, broken where runs are not comparable. Pure.
 
 A cell is followed by its identity: stage, task, model, prompt, backend, device, precision.
 """
