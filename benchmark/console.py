@@ -11,9 +11,9 @@ MISTAKE = 2
 INTERRUPTED = 130
 
 
-def complain(message: str) -> None:
-    """An error, in one sentence, on stderr."""
-    typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+def complain(message: str, kind: str = "error") -> None:
+    """An error or a warning, in one sentence, on stderr."""
+    typer.secho(f"{kind}: ", fg="red" if kind == "error" else "yellow", bold=True, nl=False, err=True)
     typer.echo(message, err=True)
 
 

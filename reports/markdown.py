@@ -32,8 +32,8 @@ def write_markdown(results: Results, run_dir: Path) -> Path:
 def render(summary: Summary, drawn: tuple[Figure, ...]) -> str:
     """The page as text."""
 
-    def charts(section: str) -> list[str]:
-        return [f"![{escape(f.alt)}]({CHART_FOLDER}/{f.key}.png)" for f in drawn if f.section == section]
+    def charts(*sections: str) -> list[str]:
+        return [f"![{escape(f.alt)}]({CHART_FOLDER}/{f.key}.png)" for f in drawn if f.section in sections]
 
     verdict = summary.verdict
     blocks = [f"**{escape(verdict.headline)}**", *map(escape, verdict.more)]
@@ -41,28 +41,28 @@ def render(summary: Summary, drawn: tuple[Figure, ...]) -> str:
         blocks.append("\n".join(["> **Keep in mind:**", *(f"> - {escape(caveat)}" for caveat in verdict.caveats)]))
     blocks.append(escape(" · ".join(summary.facts)))
     blocks += _section("What failed", summary.problems)
-    blocks += _section("Verdict", summary.matrix, summary.verdicts, charts=charts("verdict"))
+    blocks += _section("Verdict", summary.matrix, summary.verdicts, charts=charts("verdict", "pareto"))
     times = (summary.latency, summary.start, summary.segmentation, summary.server)
-    blocks += _section("Latency", *times, charts=charts("latency"))
-    blocks += _section("Where the time goes", *summary.phases, charts=charts("phases"))
+    blocks += _section("Latency", *times, charts=charts("latency", "drift"))
+    blocks += _section("Where the time goes", *summary.phases, summary.amortised, charts=charts("phases", "amortised"))
     blocks += _section("Memory and limit", summary.memory, summary.limit)
     dice = [] if summary.folds_dice else [summary.dice]
     surfaces = [] if summary.folds_dice else [summary.surfaces]
     effect = (summary.supervision, summary.supervision_labels)
-    blocks += _section("Accuracy", *summary.prompts, *dice, *surfaces, *effect, charts=charts("dice"))
+    blocks += _section("Accuracy", *summary.prompts, *dice, *surfaces, *effect, charts=charts("dice", "supervision"))
     if summary.folds_dice:
-        blocks += _folded("Dice per label and backend", [_table(summary.dice)])
-        blocks += _folded("Surfaces per label and backend", _tables(summary.surfaces))
-    blocks += _folded("Dice per case", [_table(summary.dice_cases)])
-    blocks += _folded("Surfaces per case", _tables(summary.surface_cases))
+        blocks += folded("Dice per label and backend", [table_text(summary.dice)])
+        blocks += folded("Surfaces per label and backend", _tables(summary.surfaces))
+    blocks += folded("Dice per case", [table_text(summary.dice_cases)])
+    blocks += folded("Surfaces per case", _tables(summary.surface_cases))
     ran = (summary.attestation, summary.measuring, summary.networks, summary.tasks, summary.trainings)
     blocks += _section("What ran", *ran, charts=charts("trainings"))
     blocks += [escape(f"Where a label is absent: {rule}.") for rule in summary.rules]
     if summary.notes:
         blocks.append("\n".join(f"- {escape(note)}" for note in summary.notes))
-    blocks += _folded("Cases by name", [_table(summary.cases)])
-    blocks += _folded("Environment", [_table(summary.environment)])
-    blocks += _folded("Specification", [_fence(summary.spec, "yaml")])
+    blocks += folded("Cases by name", [table_text(summary.cases)])
+    blocks += folded("Environment", [table_text(summary.environment)])
+    blocks += folded("Specification", [_fence(summary.spec, "yaml")])
     blocks += ["## Run it again", _fence(summary.command, "sh")]
     return "\n\n".join(blocks) + "\n"
 
@@ -81,21 +81,23 @@ def _section(title: str, *tables: Table | None, charts: list[str] | None = None)
     blocks = [f"## {title}"]
     for table in filled:
         blocks += [f"### {escape(table.title)}"] if len(filled) > 1 else []
-        blocks.append(_table(table))
+        blocks.append(table_text(table))
     return blocks + (charts or [])
 
 
-def _folded(title: str, blocks: list[str]) -> list[str]:
+def folded(title: str, blocks: list[str]) -> list[str]:
+    """Blocks that a reader opens; none where there are none."""
     if not blocks:
         return []
     return [f"<details><summary>{title}</summary>", *blocks, "</details>"]
 
 
 def _tables(table: Table | None) -> list[str]:
-    return [] if table is None else [_table(table)]
+    return [] if table is None else [table_text(table)]
 
 
-def _table(table: Table) -> str:
+def table_text(table: Table) -> str:
+    """A table with its footnotes."""
     lines = [escape(table.about), ""] if table.about else []
     lines.append(_row([escape(column.title) for column in table.columns]))
     lines.append(_row([_rule(column) for column in table.columns]))

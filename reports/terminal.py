@@ -31,7 +31,7 @@ def print_report(results: Results, console: Console) -> None:
     summary = summarize(results)
     console.print(_verdict(summary))
     if summary.problems:
-        console.print(_table(summary.problems, console))
+        console.print(draw_table(summary.problems, console))
     roomy = console.width >= ROOMY
     if summary.matrix and _sums_up(summary.matrix):
         _print_by_task(summary.matrix, console)
@@ -39,7 +39,7 @@ def print_report(results: Results, console: Console) -> None:
         _print_by_task(table, console)
     for table in summary.prompts:
         for part in _in_parts(table.fitting(console.width), console.width):
-            console.print(_table(part, console))
+            console.print(draw_table(part, console))
         console.print(Padding(Text(table.about, style="dim"), (0, 0, 0, 1)))
     _print_by_task(summary.segmentation, console)
     _print_by_task(summary.server, console)
@@ -58,7 +58,7 @@ def _sums_up(matrix: Table) -> bool:
 
 def _print_by_task(table: Table | None, console: Console) -> None:
     for task, part in (table.by("task") if table else {}).items():
-        console.print(_table(part, console, task))
+        console.print(draw_table(part, console, task))
 
 
 def _in_parts(table: Table, width: int) -> list[Table]:
@@ -95,7 +95,7 @@ def _verdict(summary: Summary) -> Panel:
     return Panel(Group(*lines), title=title, border_style=STYLES[verdict.tone], padding=(0, 1))
 
 
-def _table(table: Table, console: Console, task: str = "") -> Group:
+def draw_table(table: Table, console: Console, task: str = "") -> Group:
     """A table that fits: columns of low rank give way, then long values wrap; nothing is cut off."""
     ranks = sorted({column.width for column in table.columns if column.width <= console.width}, reverse=True)
     for rank, least in [(rank, LEAST_WIDTHS[0]) for rank in ranks] + [(0, least) for least in LEAST_WIDTHS]:
