@@ -180,15 +180,15 @@ def _identity(cell: Cell) -> tuple[str | None, ...]:
 
 
 def _row(view: View, cell: Cell, cost: Cost, reference: Cell | None, unsure: Outcome | None) -> tuple[Value, ...]:
-    start = start_ms(cell)
+    start, prompts = start_ms(cell), prompts_per_slice(view, cell)
     untold = absent("the run recorded no loading, first call or warm-up")
     return (
         *map(Value, (cell.task, cell.model, cell.prompt or "", view.variant(cell))),
-        Value(milliseconds(cost.once)),
-        Value(milliseconds(cost.each)),
-        Value(significant(prompts_per_slice(view, cell), 2)),
+        Value(milliseconds(cost.once), number=cost.once),
+        Value(milliseconds(cost.each), number=cost.each),
+        Value(significant(prompts, 2), number=prompts),
         _by_prompts(view, cell, cost, reference, unsure),
-        untold if start is None else Value(f"{start:,.0f}"),
+        untold if start is None else Value(f"{start:,.0f}", number=start),
         _by_slices(cell, reference),
     )
 
