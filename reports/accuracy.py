@@ -51,12 +51,11 @@ def dice_in_short(view: View, shown: Iterable[tuple[str, str]]) -> Table:
 def _dice_table(view: View, cells_shown: Iterable[Cell]) -> Table:
     rows = []
     for where, cells in view.places(cells_shown).items():
-        labels = labels_of(cells)
+        labels, lanes = labels_of(cells), lanes_of(view, cells)
         for label in labels:
-            rows.append((*place(*where), Value(label), *(_label_dice(view, cells, v, label) for v in view.variants)))
+            rows.append((*place(*where), Value(label), *(_label_dice(cell, label) for cell in lanes)))
         if len(labels) != 1:
-            means = (_mean_dice(_pick(view, cells, variant)) for variant in view.variants)
-            rows.append((*place(*where), Value(MEAN), *means))
+            rows.append((*place(*where), Value(MEAN), *map(_mean_dice, lanes)))
     return Table(
         key="dice",
         title="Dice per label",
@@ -66,12 +65,14 @@ def _dice_table(view: View, cells_shown: Iterable[Cell]) -> Table:
     )
 
 
-def _pick(view: View, cells: Sequence[Cell], variant: str) -> Cell | None:
-    return next((cell for cell in cells if view.variant(cell) == variant), None)
+def lanes_of(view: View, cells: Sequence[Cell]) -> list[Cell | None]:
+    """The cell of each of the run's variants, where there is one."""
+    # In reverse, so that of two alike the first one stays.
+    found = {view.variant(cell): cell for cell in reversed(cells)}
+    return [found.get(variant) for variant in view.variants]
 
 
-def _label_dice(view: View, cells: Sequence[Cell], variant: str, label: str) -> Value:
-    cell = _pick(view, cells, variant)
+def _label_dice(cell: Cell | None, label: str) -> Value:
     if cell is None:
         return absent("not part of the run")
     entries = [entry for entry in cell.dice_per_case if entry.label == label]
@@ -99,7 +100,7 @@ def case_table(view: View) -> Table:
     rows = []
     for where, cells in view.places(view.results.cells).items():
         pairs = dict.fromkeys((entry.case, entry.label) for cell in cells for entry in cell.dice_per_case)
-        lanes = [_pick(view, cells, variant) for variant in view.variants]
+        lanes = lanes_of(view, cells)
         known_as = [{(e.case, e.label): e for e in cell.dice_per_case} if cell else {} for cell in lanes]
         keys_of_place = place(*where)
         for case, label in pairs:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from markupsafe import Markup, escape
 
-from reports.table import PLAIN, Table, Value
+from reports.table import Table, Value
 
 MANY_ROWS = 300
 """A table of more rows begins with FIRST_ROWS and keeps the others packed."""
@@ -100,13 +100,15 @@ def _rows(table: Table, samples: bool) -> Iterator[str]:
 
 
 def _attributes(value: Value, repeats: bool) -> str:
+    if value.number is None and not repeats and value.tone == "plain":
+        return ""
     tone = value.tone if value.tone != "plain" else ""
     classes = f' class="{tone} r"' if tone and repeats else f" class={tone or 'r'}" if tone or repeats else ""
     if value.number is None:
         return classes
     # Seven digits are more than any time or Dice has; they keep a page of a hundred thousand numbers small.
     shown = f"{value.number:.7g}"
-    return classes if PLAIN.fullmatch(value.text) and value.text == shown else f"{classes} data-n={shown}"
+    return classes if value.text == shown else f"{classes} data-n={shown}"
 
 
 @lru_cache(maxsize=65536)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from benchmark.results import CaseSurface, Cell
-from reports.accuracy import MEAN
+from reports.accuracy import MEAN, lanes_of
 from reports.speed import cell_reason, place, place_columns
 from reports.table import Column, Table, Value, absent, keys, known
 from reports.text import ABSENT, dice, significant
@@ -28,13 +28,13 @@ def surface_table(view: View) -> Table | None:
 def _table(view: View, shown: Iterable[Cell]) -> Table | None:
     rows = []
     for where, cells in view.places(cell for cell in shown if cell.surface_per_case).items():
-        tolerance = _tolerance(cells)
+        tolerance, lanes = _tolerance(cells), lanes_of(view, cells)
         labels = tuple(dict.fromkeys(entry.label for cell in cells for entry in cell.surface_per_case))
         for label in labels:
-            of_label = (_of_label(_pick(view, cells, variant), label) for variant in view.variants)
+            of_label = (_of_label(cell, label) for cell in lanes)
             rows.append((*place(*where), Value(label), tolerance, *(value for pair in of_label for value in pair)))
         if len(labels) != 1:
-            means = (_of_all(_pick(view, cells, variant)) for variant in view.variants)
+            means = map(_of_all, lanes)
             rows.append((*place(*where), Value(MEAN), tolerance, *(value for pair in means for value in pair)))
     if not rows:
         return None
@@ -66,7 +66,7 @@ def case_table(view: View) -> Table | None:
     measured = [cell for cell in view.results.cells if any(e.nsd is not None for e in cell.surface_per_case)]
     for where, cells in view.places(measured).items():
         pairs = dict.fromkeys((entry.case, entry.label) for cell in cells for entry in cell.surface_per_case)
-        lanes = [_pick(view, cells, variant) for variant in view.variants]
+        lanes = lanes_of(view, cells)
         known_as = [{(e.case, e.label): e for e in cell.surface_per_case} if cell else {} for cell in lanes]
         keys_of_place = place(*where)
         for case, label in pairs:
@@ -85,10 +85,6 @@ def _variant_columns(view: View) -> tuple[Column, ...]:
 def _tolerance(cells: Sequence[Cell]) -> Value:
     known_ones = {cell.nsd_tolerance_mm for cell in cells if cell.nsd_tolerance_mm is not None}
     return Value(", ".join(f"{tolerance:g}" for tolerance in sorted(known_ones))) if known_ones else absent(None)
-
-
-def _pick(view: View, cells: Sequence[Cell], variant: str) -> Cell | None:
-    return next((cell for cell in cells if view.variant(cell) == variant), None)
 
 
 def _nothing(cell: Cell | None) -> tuple[Value, Value]:

@@ -40,10 +40,11 @@ def _segmentation_row(view: View, cell: Cell) -> tuple[Value, ...]:
     otherwise = cell_reason(cell, "not measured")
     window, volume = (cell.window_latency_ms, cell.volume_latency_ms) if ok else (None, None)
     mean = volume.mean if volume else None
+    times = (window.p50 if window else None, volume.p50 if volume else None, mean)
     return (
         *place(cell.stage, cell.task, cell.model, cell.prompt)[1:],
         Value(view.variant(cell)),
-        *(known(milliseconds(ms), otherwise, ms) for ms in (window and window.p50, volume and volume.p50, mean)),
+        *(known(milliseconds(ms), otherwise, ms) for ms in times),
         _per_minute(view, cell, mean, otherwise),
         _first_shapes(cell.first_shape_ms if ok else {}, otherwise),
     )

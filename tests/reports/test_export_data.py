@@ -22,15 +22,16 @@ from reports.table import Column, Table, Value, absent, keys
 from reports.text import ABSENT
 from tests.reports.report_factory import HOSTILE
 
+FIRST = (("1,230", 1234.5678), ("1.30 slices/s", 1.2987), ("1,000", None), ("2.31×", 2.3123))
 TABLE = Table(
     "times",
     "Times",
     (*keys("who"), Column("p50 ms"), Column("rate"), Column("pairs"), Column("speedup")),
     (
-        (Value("a"), Value("1,230", number=1234.5678), Value("1.30 slices/s", number=1.2987), Value("1,000"), Value("2.31×", number=2.3123)),
+        (Value("a"), *(Value(text, number=number) for text, number in FIRST)),
         (Value("=b"), absent("no pair"), absent("not asked for"), Value("−3"), Value("0.980×", "narrow", number=0.98)),
     ),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
