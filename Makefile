@@ -19,9 +19,11 @@ demo: $(STAMP)
 	"$(BIN)/python" -m benchmark.cli demo
 
 # Two processes, since most of the time goes to tracing and exporting, which use one core; a file stays in one process, so
-# that what it exports is exported once. The timed suite runs alone.
+# that what it exports is exported once, and files begin in the order in which tests/conftest.py puts them. The timed
+# suite runs alone, with what was exported before.
 test: $(STAMP)
-	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadfile --ignore tests/perf
+	common="$$(mktemp -d)" && trap 'rm -rf "$$common"' EXIT && export SAMBENCH_TEST_COMMON="$$common" && \
+	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/perf && \
 	"$(BIN)/python" -m pytest tests/perf
 
 lint: $(STAMP)

@@ -48,6 +48,8 @@ class Format(str, Enum):
 
     html = "html"
     md = "md"
+    csv = "csv"
+    json = "json"
 
 
 def main() -> None:
@@ -129,13 +131,14 @@ def run(
 def report(
     run_dir: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
     format_: Annotated[
-        list[Format] | None, typer.Option("--format", help="What to write; may be given twice. Default: both.")
+        list[Format] | None,
+        typer.Option("--format", help="What to write; may be given several times. Default: html and md."),
     ] = None,
 ) -> None:
     """Write a run's reports again, from its results.json, and print the terminal one."""
     from benchmark.results import load_results
 
-    _publish(load_results(run_dir), run_dir, format_ or list(Format))
+    _publish(load_results(run_dir), run_dir, format_)
 
 
 def _console() -> Console:
@@ -152,14 +155,15 @@ def _execute(spec: Spec, out: Path, command: str, progress: Bars) -> Results:
 
 def _publish(results: Results, run_dir: Path, formats: list[Format] | None = None) -> None:
     """Prints the terminal report and writes the others."""
+    from reports.export_data import write_csv, write_json
     from reports.html import write_html
     from reports.markdown import write_markdown
     from reports.terminal import print_report
 
     console = _console()
     folder = run_dir.parent if run_dir.suffix == ".json" else run_dir
-    writers = {Format.html: write_html, Format.md: write_markdown}
-    written = {format_: writers[format_](results, folder) for format_ in formats or list(Format)}
+    writers = {Format.html: write_html, Format.md: write_markdown, Format.csv: write_csv, Format.json: write_json}
+    written = {format_: writers[format_](results, folder) for format_ in formats or [Format.html, Format.md]}
     print_report(results, console)
     for format_, path in written.items():
         typer.echo(f"{format_.value:>4} report: {path}")

@@ -239,6 +239,7 @@ class TaskInfo(Part):
     validation_cases: list[str] = Field(default=[])
     test_cases: list[str] = Field(default=[])
     intensity: str = Field(description="the intensity window, in words")
+    data_sha256: str | None = Field(default=None, description="of the files of the cases used; null in older runs")
     notes: list[str] = Field(default=[])
 
 

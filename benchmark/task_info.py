@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from benchmark.data.digests import content_digests
 from benchmark.data.intensity import describe
+from benchmark.data.msd import CaseFiles
+from benchmark.files import sha256_text
 from benchmark.plan import PlannedTask
 from benchmark.results import TaskInfo
 from benchmark.spec import Spec
@@ -27,5 +32,13 @@ def task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
         validation_cases=[files.case for files in planned.validation],
         test_cases=[files.case for files in planned.test],
         intensity=describe(planned.task.intensity),
+        data_sha256=data_digest(planned.cases),
         notes=notes,
     )
+
+
+def data_digest(cases: Iterable[CaseFiles]) -> str:
+    """One hash over what the files of all cases hold, whatever the folder is called that they lie in."""
+    cases = list(cases)
+    paths = [path for files in cases for path in (files.image, files.label)]
+    return sha256_text(*(files.case for files in cases), *content_digests(paths))

@@ -84,14 +84,14 @@ def _label_dice(view: View, cells: Sequence[Cell], variant: str, label: str) -> 
     note = f"{left_out} of {len(entries)} cases left out: {lacking or 'no Dice'}" if left_out else None
     if cell.status != "ok":
         note = cell_reason(cell, "")
-    return Value(dice(fmean(values)) + spread, note)
+    return Value(dice(fmean(values)) + spread, note, number=fmean(values))
 
 
 def _mean_dice(cell: Cell | None) -> Value:
     if cell is None:
         return absent("not part of the run")
-    value = known(dice(cell.dice), dice_reason(cell))
-    return value if cell.status == "ok" else Value(value.text, cell_reason(cell, ""))
+    value = known(dice(cell.dice), dice_reason(cell), cell.dice)
+    return value if cell.status == "ok" else replace(value, note=cell_reason(cell, ""))
 
 
 def case_table(view: View) -> Table:
@@ -99,9 +99,13 @@ def case_table(view: View) -> Table:
     rows = []
     for where, cells in view.places(view.results.cells).items():
         pairs = dict.fromkeys((entry.case, entry.label) for cell in cells for entry in cell.dice_per_case)
+        lanes = [_pick(view, cells, variant) for variant in view.variants]
+        known_as = [{(e.case, e.label): e for e in cell.dice_per_case} if cell else {} for cell in lanes]
+        keys_of_place = place(*where)
         for case, label in pairs:
-            values = (_case_dice(_pick(view, cells, variant), case, label) for variant in view.variants)
-            rows.append((*place(*where), Value(case), Value(label), *values))
+            found = zip(lanes, known_as, strict=True)
+            values = (_case_dice(cell, entries.get((case, label))) for cell, entries in found)
+            rows.append((*keys_of_place, Value(case), Value(label), *values))
     return Table(
         key="dice-cases",
         title="Dice per case",
@@ -110,10 +114,9 @@ def case_table(view: View) -> Table:
     )
 
 
-def _case_dice(cell: Cell | None, case: str, label: str) -> Value:
+def _case_dice(cell: Cell | None, entry: CaseDice | None) -> Value:
     if cell is None:
         return absent("not part of the run")
-    entry = next((entry for entry in cell.dice_per_case if (entry.case, entry.label) == (case, label)), None)
     if entry is None:
         return absent(cell_reason(cell, "no Dice was measured"))
-    return known(dice(entry.dice), entry.reason)
+    return known(dice(entry.dice), entry.reason, entry.dice)

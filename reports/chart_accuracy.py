@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from benchmark.results import Cell
 from reports import text
 from reports.accuracy import labels_of, numbers
+from reports.choice import most_telling
 from reports.looks import (
     BACKEND_COLOURS,
     GROUPED,
@@ -18,9 +20,11 @@ from reports.looks import (
     TWO_LINES,
     Chart,
     Figure,
+    Named,
     Rows,
     Width,
     colours,
+    dashed,
     data,
     finish,
 )
@@ -28,14 +32,25 @@ from reports.view import View
 
 # With more lines than this a chart outgrows the screen, and there are more prompts than colours.
 MANY_LINES = 36
+MANY_ROWS = 60
+# A line of so many points needs none of them marked.
+MANY_POINTS = 200
+
+
+def _disagreement(cells: Sequence[Cell]) -> float:
+    """How far the backends of a condition are apart in Dice."""
+    values = [cell.dice for cell in cells if cell.dice is not None]
+    return max(values) - min(values) if values else -1.0
 
 
 def dice(view: View, stage: str, width: Width) -> Figure | None:
     """Dice per label, one line per prompt: the mean over cases and its range; of many, the mean of all labels."""
-    cells = view.cells(stage)
+    choice = most_telling(list(view.places(view.cells(stage)).values()), _disagreement, most=MANY_ROWS, size=len)
+    cells = [cell for cells in choice.shown for cell in cells]
     rows: Rows = [row for cell in cells for row in _label_rows(view, cell)]
     if not rows:
         return None
+    note = choice.note("backends that disagree most; all are in the table")
     by = "prompt" if stage == "pseudolabel" else "training labels"
     lines = {(row["what"], row["condition"]) for row in rows}
     if len(lines) > MANY_LINES:
@@ -45,7 +60,7 @@ def dice(view: View, stage: str, width: Width) -> Figure | None:
     else:
         shown = f"Dice of each label in {stage} by {by} and backend, as in the table"
         chart = _per_label(rows, width)
-    return Figure(f"dice-{stage}", "dice", f"Dice of {stage}", shown, chart)
+    return Figure(f"dice-{stage}", "dice", f"Dice of {stage}{note}", shown, chart)
 
 
 def _per_label(rows: Rows, width: Width) -> Chart:
@@ -92,7 +107,7 @@ def _marks(base: alt.Chart, rows: Rows, title: str, *, filled: bool) -> Chart:
             "backend:N", scale=alt.Scale(domain=backends, range=shapes), legend=alt.Legend(orient="bottom")
         ),
     )
-    ranges = base.mark_rule(strokeWidth=2, opacity=0.6).encode(x=alt.X("low:Q", scale=domain), x2="high:Q")
+    ranges = base.mark_rule(strokeWidth=2, opacity=0.6).encode(x=alt.X("low:Q", scale=domain), x2=alt.X2("high:Q"))
     return alt.layer(ranges, marks)
 
 
@@ -128,28 +143,27 @@ def _row(view: View, cell: Cell, mean: float, values: list[float]) -> dict[str, 
 def loss(view: View, width: Width) -> Figure | None:
     """The training loss over epochs."""
     rows: Rows = []
-    for training in view.results.trainings:
+    choice = most_telling(
+        view.results.trainings, lambda one: one.loss[-1] if one.loss else 0.0, most=len(OTHER_COLOURS)
+    )
+    for training in choice.shown:
         named = ", ".join([training.task, text.condition("segment", training.labels)])
         rows += [{"training": named, "epoch": n, "loss": loss} for n, loss in enumerate(training.loss, 1)]
     if not rows:
         return None
     names = list(dict.fromkeys(row["training"] for row in rows))
-    legend = alt.Legend(columns=1, labelLimit=320)
-    chart = (
-        alt.Chart(data(rows))
-        .mark_line(point=len(rows) <= 200)
-        .encode(
-            x=alt.X("epoch:Q", axis=alt.Axis(title="epoch", tickMinStep=1, grid=False)),
-            y=alt.Y("loss:Q", axis=alt.Axis(title="mean training loss", tickCount=5)),
-            color=alt.Color("training:N", scale=colours(names, OTHER_COLOURS), legend=legend),
-            strokeDash=alt.StrokeDash("training:N", legend=legend),
-            tooltip=["training:N", "epoch:Q", alt.Tooltip("loss:Q", format=".4~g")],
-        )
+    colour, dash = dashed("training", Named.of(names, names), OTHER_COLOURS, 1)
+    base = alt.Chart(data(rows)).encode(
+        x=alt.X("epoch:Q", axis=alt.Axis(title="epoch", tickMinStep=1, grid=False)),
+        y=alt.Y("loss:Q", axis=alt.Axis(title="mean training loss", tickCount=5)),
+        color=colour,
+        tooltip=[alt.Tooltip("training:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("loss:Q", format=".4~g")],
     )
+    points = [base.mark_point(filled=True, size=22, opacity=1)] if len(rows) <= MANY_POINTS else []
     return Figure(
         "loss",
         "trainings",
-        "Training loss",
+        f"Training loss{choice.note('the highest at the end')}",
         "Mean training loss over epochs, a line per training",
-        finish(chart, width, 220),
+        finish(alt.layer(base.mark_line(strokeWidth=2).encode(strokeDash=dash), *points), width, 220),
     )

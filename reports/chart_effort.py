@@ -11,12 +11,14 @@ import numpy as np
 
 from reports import text
 from reports.accuracy import MEAN
+from reports.choice import most_telling
 from reports.lineup import KINDS, Lineup, Strategy, main_lineups, whereabouts
 from reports.looks import GREY, Chart, Figure, Rows, Width, data, finish
 from reports.placement import Box, place_names
 from reports.view import View
 
 HEIGHT = 380
+FIGURES = 4
 # What a page of variable width gives a chart at least; names are placed for that.
 LEAST_WIDTH = 470
 # Strategies closer than this share of the axis stand side by side, so that one sees whose labels are whose.
@@ -32,12 +34,13 @@ LOOKS = {
 
 def effort(view: View, width: Width) -> tuple[Figure, ...]:
     """A chart for each task and model with strategies to compare."""
-    found = main_lineups(view)
+    choice = most_telling(main_lineups(view), lambda lineup: len(lineup.measured), most=FIGURES)
+    found, note = choice.shown, choice.note("the most strategies; all are in the tables")
     return tuple(
         Figure(
             "effort" if number == 1 else f"effort-{number}",
             "dice",
-            f"Dice against effort{f' – {where}' if where else ''} ({KEY})",
+            f"Dice against effort{f' – {where}' if where else ''} ({KEY}){note}",
             "Dice of each prompt strategy against its clicks per object and slice, as in the table by prompt strategy;"
             f" {KEY}",
             finish(_layers(lineup, LEAST_WIDTH if isinstance(width, str) else width), width, HEIGHT),
@@ -158,6 +161,11 @@ def _marks(means: Rows, labels: Rows, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     # A name that stands apart has a line to its point.
     apart = alt.Chart(data([row for row in means if row["dy"] and row["align"] != "center"]))
     leaders = apart.mark_rule(color=GREY, strokeWidth=1, x2Offset=dx, y2Offset=dy).encode(
-        x=x, x2="place:Q", y=y, y2="dice:Q"
+        x=x, x2=alt.X2("place:Q"), y=y, y2=alt.Y2("dice:Q")
     )
-    return [points(labels, 26, 0.32), leaders, points(means, 130, 1), names.encode(x=x, y=y, text="strategy:N")]
+    return [
+        points(labels, 26, 0.32),
+        leaders,
+        points(means, 130, 1),
+        names.encode(x=x, y=y, text=alt.Text("strategy:N")),
+    ]

@@ -1,15 +1,17 @@
-"""Charts of time: speedup with its interval, latency, and where the time goes."""
+"""Charts of time: speedup with its interval, and where the time goes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
-import numpy as np
 
+from benchmark.results import Cell, Comparison
 from reports import text
+from reports.choice import most_telling
 from reports.looks import (
-    BACKEND_COLOURS,
     GREY,
     GROUPED,
     OTHER_COLOURS,
@@ -24,44 +26,69 @@ from reports.looks import (
     finish,
 )
 from reports.measuring import margins
+from reports.placement import Align
 from reports.speed import WORDS
-from reports.view import View
+from reports.view import Outcome, View
 
-SAMPLES_SHOWN = 60
+COMPARISONS = 30
+"""More would be taller than a screen."""
+BARS = 24
+NAME_ROOM = 1.6
+"""How much longer than the longest bar the axis of phases is."""
+
+
+def _change(compared: Sequence[tuple[Comparison, Outcome]]) -> float:
+    """The largest change of time, in either direction."""
+    return max(abs(math.log(one.speedup)) if one.speedup else 0.0 for one, _ in compared)
 
 
 def speedup(view: View, width: Width) -> Figure | None:
     """A point and its interval per comparison, beside the line of no change and the margin around it."""
-    rows: Rows = []
+    groups: dict[tuple[str | None, ...], list[tuple[Comparison, Outcome]]] = {}
     for comparison in view.results.comparisons:
         outcome = view.outcome(comparison)
         if outcome in VERDICT_LOOKS and comparison.speedup is not None:
-            low, high = comparison.ci95 or (None, None)
-            # Two lines, because the axis cuts off what is longer than its width.
-            compared = (view.compared(comparison) or "").replace(" / ", " /\n")
-            rows.append(
-                {
-                    "what": "\n".join([view.label(comparison, stage=True), *([compared] if compared else [])]),
-                    "speedup": comparison.speedup,
-                    "low": low,
-                    "high": high,
-                    "shown": text.speedup(comparison.speedup),
-                    "interval": text.interval(comparison.ci95),
-                    "verdict": WORDS[outcome][0].split(" ", 1)[1],
-                    "pairs": comparison.pairs,
-                }
-            )
+            place = (comparison.stage, comparison.task, comparison.model, comparison.prompt)
+            groups.setdefault(place, []).append((comparison, outcome))
+    choice = most_telling(list(groups.values()), _change, most=COMPARISONS, size=len)
+    rows = [_speedup_row(view, comparison, outcome) for group in choice.shown for comparison, outcome in group]
     if not rows:
         return None
-    lines = max(1 + str(row["what"]).count("\n") for row in rows)
+    conditions, each = len({row["what"] for row in rows}), len({row["compared"] for row in rows})
     return Figure(
         "speedup",
         "verdict",
-        "Speedup with its 95 % interval",
+        f"Speedup with its 95 % interval{choice.note('the largest changes; all are in the table')}",
         "Speedup of each comparison with its 95 % interval beside a line at 1×"
         f"{' and the margin around it' if len(margins(view)) == 1 else ''}, as in the table",
-        finish(_speedup_layers(rows, margins(view)), width, max(40, 24 + 15 * lines) * len(rows)),
+        finish(_speedup_layers(rows, margins(view)), width, conditions * max(54, 30 * each + 8)),
     )
+
+
+def _speedup_row(view: View, comparison: Comparison, outcome: Outcome) -> dict[str, Any]:
+    low, high = comparison.ci95 or (None, None)
+    compared = _compared(view, comparison)
+    return {
+        "what": view.label(comparison, stage=True),
+        "compared": compared,
+        "speedup": comparison.speedup,
+        "low": low,
+        "high": high,
+        "shown": f"{text.speedup(comparison.speedup)} {compared}".rstrip(),
+        "interval": text.interval(comparison.ci95),
+        "verdict": WORDS[outcome][0].split(" ", 1)[1],
+        "pairs": comparison.pairs,
+    }
+
+
+def _compared(view: View, comparison: Comparison) -> str:
+    """What is compared, where the run has several; the baseline only if that is not always the same."""
+    if view.compared(comparison) is None:
+        return ""
+    candidate, baseline = view.sides(comparison)
+    same = len({one.baseline for one in view.results.comparisons}) == 1
+    device = f" {comparison.device}" if view.many_devices else ""
+    return (candidate if same else f"{candidate} / {baseline}") + device
 
 
 def _speedup_layers(rows: Rows, margins: Sequence[float]) -> Chart:
@@ -80,14 +107,29 @@ def _speedup_layers(rows: Rows, margins: Sequence[float]) -> Chart:
         alt.Tooltip(f"{name}:N", title=title)
         for name, title in (("what", "what"), ("shown", "speedup"), ("interval", "95 % interval"), ("pairs", "pairs"))
     ]
-    base = alt.Chart(data(rows)).encode(y=alt.Y("what:N", sort=None, axis=TWO_LINES), tooltip=tooltip)
+    compared = list(dict.fromkeys(row["compared"] for row in rows))
+    offset = [alt.YOffset("compared:N", sort=compared)] if len(compared) > 1 else []
+    y = alt.Y("what:N", sort=None, axis=TWO_LINES, scale=GROUPED if offset else alt.Undefined)
+    base = alt.Chart(data(rows)).encode(y, *offset, tooltip=tooltip)
+    # A name beside a point near an edge goes inwards.
+    middle = (domain["domain"][0] + domain["domain"][1]) / 2
+    named: list[tuple[Rows, Align]] = [(rows, "center")]
+    if offset:
+        near = [row for row in rows if row["speedup"] <= middle]
+        named = [(near, "left"), ([row for row in rows if row["speedup"] > middle], "right")]
     x = alt.X("speedup:Q", scale=domain, axis=axis)
     return alt.layer(
         *_band(edges, domain),
         alt.Chart(data([{"one": 1}])).mark_rule(strokeDash=[5, 4], color=GREY).encode(x=alt.X("one:Q", scale=domain)),
-        base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", axis=axis), x2="high:Q", color=colour),
+        base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", axis=axis), x2=alt.X2("high:Q"), color=colour),
         base.mark_point(filled=True, size=120, opacity=1).encode(x=x, color=colour, shape=shape),
-        base.mark_text(dy=-14, color=GREY, fontSize=12).encode(x=x, text="shown:N"),
+        *(
+            alt.Chart(data(some))
+            .mark_text(dy=-13, color=GREY, fontSize=12 if align == "center" else 11, align=align)
+            .encode(y, *offset, x=x, text=alt.Text("shown:N"))
+            for some, align in named
+            if some
+        ),
     )
 
 
@@ -96,100 +138,55 @@ def _band(edges: list[float], domain: alt.Scale) -> list[alt.Chart]:
     if not edges:
         return []
     band = alt.Chart(data([{"from": edges[0], "to": edges[1]}]))
-    return [band.mark_rect(color=GREY, opacity=0.18).encode(x=alt.X("from:Q", scale=domain), x2="to:Q")]
+    return [band.mark_rect(color=GREY, opacity=0.18).encode(x=alt.X("from:Q", scale=domain), x2=alt.X2("to:Q"))]
 
 
-def latency(view: View, stage: str, width: Width) -> Figure | None:
-    """The distribution of samples: ticks, a box of the middle half, a line from the 5th to the 95th percentile."""
-    boxes, ticks, names = [], [], []
-    for cell in view.cells(stage):
-        if cell.status == "ok" and cell.latency_ms and cell.latency_ms.samples:
-            named = {"what": view.label(cell), "backend": view.variant(cell)}
-            samples = np.asarray(cell.latency_ms.samples)
-            values = np.percentile(samples, (5, 25, 50, 75, 95))
-            found = {name: float(value) for name, value in zip(("p5", "p25", "p50", "p75", "p95"), values, strict=True)}
-            boxes.append(
-                named
-                | found
-                | {"n": len(samples), "most": float(samples.max()), "shown": text.milliseconds(found["p50"])}
-            )
-            # Order statistics at even steps keep the shape and both ends of thousands of samples.
-            steps = np.linspace(0, 1, min(SAMPLES_SHOWN, len(samples)))
-            ticks += [named | {"ms": float(f"{value:.5g}")} for value in np.quantile(samples, steps)]
-            names.append(view.variant(cell))
-    if not boxes:
-        return None
-    names = list(dict.fromkeys(names))
-    conditions = len({box["what"] for box in boxes})
-    unit = view.cells(stage)[0].latency_unit
-    return Figure(
-        f"latency-{stage}",
-        "latency",
-        f"Latency of {stage}",
-        f"Distribution of the milliseconds per {unit} of each backend in {stage}; its percentiles stand in the table",
-        finish(_latency_layers(boxes, ticks, names, unit), width, conditions * (24 * len(names) + 16)),
-    )
-
-
-def _latency_layers(boxes: Rows, ticks: Rows, names: list[str], unit: str) -> Chart:
-    y = alt.Y("what:N", sort=None, axis=TWO_LINES, scale=GROUPED)
-    offset = alt.YOffset("backend:N", sort=names)
-    colour = alt.Color("backend:N", scale=colours(names, BACKEND_COLOURS))
-    spread = max(row["ms"] for row in ticks) / max(min(row["ms"] for row in ticks), 1e-9)
-    # A linear axis from 0 is the honest one, until it hides all but the slowest.
-    scale = (
-        alt.Scale(type="log", nice=False)
-        if spread > 30
-        else alt.Scale(domain=[0, 1.18 * max(row["ms"] for row in ticks)], nice=False)
-    )
-    axis = alt.Axis(title=f"ms per {unit}" + (", logarithmic" if spread > 30 else ""), tickCount=6)
-    tooltip: list[alt.Tooltip] = [alt.Tooltip("backend:N"), alt.Tooltip("n:Q", title="samples")]
-    tooltip += [
-        alt.Tooltip(f"{name}:Q", title=f"{name} ms", format=".4~g") for name in ("p5", "p25", "p50", "p75", "p95")
-    ]
-    box = alt.Chart(data(boxes)).encode(y=y, yOffset=offset, color=colour, tooltip=tooltip)
-    tick = alt.Chart(data(ticks)).encode(y=y, yOffset=offset, color=colour)
-    return alt.layer(
-        tick.mark_tick(opacity=0.45, thickness=1, size=16).encode(x=alt.X("ms:Q", scale=scale, axis=axis)),
-        box.mark_rule(strokeWidth=2).encode(x=alt.X("p5:Q", axis=axis), x2="p95:Q"),
-        box.mark_bar(height=7).encode(x=alt.X("p25:Q", axis=axis), x2="p75:Q"),
-        box.mark_text(align="left", dx=8, fontSize=11).encode(x=alt.X("most:Q", axis=axis), text="shown:N"),
-    )
+def _phase_ratio(cells: Sequence[Cell]) -> float:
+    totals = [sum(cell.phases_ms.values()) for cell in cells]
+    return max(totals) / min(totals) if min(totals) > 0 else 0.0
 
 
 def phases(view: View, stage: str, width: Width) -> Figure | None:
     """Where the time goes: one bar per cell, stacked by phase."""
+    known = [cell for cell in view.cells(stage) if cell.status == "ok" and cell.phases_ms]
+    if not known:
+        return None
+    choice = most_telling(list(view.places(known).values()), _phase_ratio, most=BARS, size=len)
+    shown = [cell for cells in choice.shown for cell in cells]
     bars: Rows = []
     totals: Rows = []
-    for cell in view.cells(stage):
-        if cell.status == "ok" and cell.phases_ms:
-            what = f"{view.variant(cell)}\n{view.label(cell).replace(chr(10), ', ')}"
-            for order, (phase, ms) in enumerate(cell.phases_ms.items()):
-                bars.append({"what": what, "phase": phase, "ms": ms, "order": order, "shown": text.milliseconds(ms)})
-            total = sum(cell.phases_ms.values())
-            totals.append({"what": what, "ms": total, "shown": text.milliseconds(total)})
-    if not bars:
-        return None
-    names = list(dict.fromkeys(row["phase"] for row in bars))
-    y = alt.Y("what:N", sort=None, axis=TWO_LINES)
-    room = alt.Scale(domain=[0, 1.18 * max(row["ms"] for row in totals) or 1], nice=False)
-    tooltip = [alt.Tooltip("phase:N"), alt.Tooltip("shown:N", title="ms per slice")]
-    stacked = (
-        alt.Chart(data(bars))
-        .mark_bar(height=20)
-        .encode(
-            y=y,
-            x=alt.X("ms:Q", scale=room, axis=alt.Axis(title="mean ms per slice", tickCount=6)),
-            color=alt.Color("phase:N", scale=colours(names, OTHER_COLOURS)),
-            order="order:Q",
-            tooltip=tooltip,
-        )
-    )
-    ends = alt.Chart(data(totals)).mark_text(align="left", dx=6, color=GREY, fontSize=11)
+    for cell in shown:
+        named = {"what": view.label(cell), "backend": view.variant(cell)}
+        for order, (phase, ms) in enumerate(cell.phases_ms.items()):
+            bars.append(named | {"phase": phase, "ms": ms, "order": order, "shown": text.milliseconds(ms)})
+        total = sum(cell.phases_ms.values())
+        totals.append(named | {"ms": total, "shown": f"{text.milliseconds(total)} {view.variant(cell)}"})
     return Figure(
         f"phases-{stage}",
         "phases",
-        f"Phases of {stage}",
+        f"Phases of {stage}{choice.note('backends furthest apart; all are in the table')}",
         f"Mean milliseconds per slice by phase of {stage}, one bar per backend; the numbers stand in the table",
-        finish(stacked + ends.encode(y=y, x="ms:Q", text="shown:N"), width, 40 * len(totals)),
+        finish(_phase_layers(bars, totals), width, len(choice.shown) * 16 + 22 * len(totals)),
+    )
+
+
+def _phase_layers(bars: Rows, totals: Rows) -> Chart:
+    backends = list(dict.fromkeys(row["backend"] for row in totals))
+    y = alt.Y("what:N", sort=None, axis=TWO_LINES, scale=GROUPED)
+    offset = alt.YOffset("backend:N", sort=backends)
+    # The names of the backends stand at the ends of the bars.
+    room = alt.Scale(domain=[0, NAME_ROOM * max(row["ms"] for row in totals) or 1], nice=False)
+    names = list(dict.fromkeys(row["phase"] for row in bars))
+    stacked = alt.Chart(data(bars)).mark_bar(height=13)
+    ends = alt.Chart(data(totals)).mark_text(align="left", dx=6, color=GREY, fontSize=11)
+    return alt.layer(
+        stacked.encode(
+            y,
+            offset,
+            x=alt.X("ms:Q", scale=room, axis=alt.Axis(title="mean ms per slice", tickCount=5)),
+            color=alt.Color("phase:N", scale=colours(names, OTHER_COLOURS)),
+            order=alt.Order("order:Q"),
+            tooltip=[alt.Tooltip("backend:N"), alt.Tooltip("phase:N"), alt.Tooltip("shown:N", title="ms per slice")],
+        ),
+        ends.encode(y, offset, x=alt.X("ms:Q"), text=alt.Text("shown:N")),
     )

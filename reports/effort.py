@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from reports.accuracy import MEAN, numbers
 from reports.lineup import Kind, Lineup, Strategy, lineups, main_lineups, whereabouts
@@ -69,11 +70,11 @@ def _effort(strategy: Strategy) -> tuple[Value, ...]:
         lacking = absent(cell_reason(strategy.cell, "no effort was recorded"))
         return (Value(strategy.name), lacking, lacking, lacking)
     counted = (strategy.effort, strategy.boxes, strategy.clicks)
-    return (Value(strategy.name), *(Value(significant(number, 2)) for number in counted))
+    return (Value(strategy.name), *(Value(significant(number, 2), number=number) for number in counted))
 
 
 def _mean_value(strategy: Strategy) -> Value:
-    return known(dice(strategy.dice), dice_reason(strategy.cell))
+    return known(dice(strategy.dice), dice_reason(strategy.cell), strategy.dice)
 
 
 def _label_value(strategy: Strategy, label: str) -> Value:
@@ -84,7 +85,7 @@ def _label_value(strategy: Strategy, label: str) -> Value:
         return absent(cell_reason(strategy.cell, lacking or "no Dice was measured"))
     left_out = len(entries) - len(numbers(entries, label))
     note = f"{left_out} of {len(entries)} cases left out: {lacking or 'no Dice'}" if left_out else None
-    return Value(dice(value), note)
+    return Value(dice(value), note, number=value)
 
 
 def _best(values: Iterable[float | None]) -> str:
@@ -94,7 +95,7 @@ def _best(values: Iterable[float | None]) -> str:
 
 def _marked(value: Value, best: str) -> Value:
     # The star stands before the number, so that digits stay under digits.
-    return Value(f"{BEST} {value.text}", value.note, "good") if value.text == best != ABSENT else value
+    return replace(value, text=f"{BEST} {value.text}", tone="good") if value.text == best != ABSENT else value
 
 
 def effort_sentences(view: View) -> tuple[str, ...]:

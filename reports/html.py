@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from benchmark.files import write_text_atomically
 from benchmark.results import Results
 from reports import gallery
 from reports.charts import figures, specification, vega_lite_version
-from reports.summary import summarize
+from reports.export_data import tables_of
+from reports.html_table import column_style, markup
+from reports.raw_samples import pack
+from reports.summary import Summary, summarize
 from reports.view import View
 
 REPORT_FILE = "report.html"
@@ -36,15 +40,29 @@ def render(results: Results, run_dir: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    summary = summarize(results)
     return environment.get_template("report.html.j2").render(
-        summary=summarize(results),
+        summary=summary,
+        show=markup,
+        hashes=_hashes(results),
+        samples=embedded_json(pack(results.cells).as_json()),
         figures=drawn,
         specs=embedded_json({figure.key: specification(figure) for figure in drawn}),
         gallery=gallery.gallery(results.pictures, run_dir),
         legend=gallery.legend(results.pictures),
         script=_chart_script() if drawn else "",
-        style=_own_text(environment, "report.css"),
+        style=_own_text(environment, "report.css") + Markup(column_style(_most_columns(summary))),  # noqa: S704
+        behaviour=_own_text(environment, "report.js"),
     )
+
+
+def _hashes(results: Results) -> str:
+    """The checkpoints' hashes in full, a line each."""
+    return "\n".join(f"{t.checkpoint_sha256}  {t.task} {t.model} {t.labels} labels" for t in results.trainings)
+
+
+def _most_columns(summary: Summary) -> int:
+    return max((len(table.columns) for table in tables_of(summary)), default=0)
 
 
 def embedded_json(value: Any) -> Markup:
@@ -54,8 +72,9 @@ def embedded_json(value: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
 
 
+@cache
 def _chart_script() -> Markup:
-    """Vega, Vega-Lite and vegaEmbed, once for all charts."""
+    """Vega, Vega-Lite and vegaEmbed, once for all charts. They are always the same, and bundling takes a second."""
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite_version())

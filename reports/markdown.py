@@ -32,8 +32,8 @@ def write_markdown(results: Results, run_dir: Path) -> Path:
 def render(summary: Summary, drawn: tuple[Figure, ...]) -> str:
     """The page as text."""
 
-    def charts(section: str) -> list[str]:
-        return [f"![{escape(f.alt)}]({CHART_FOLDER}/{f.key}.png)" for f in drawn if f.section == section]
+    def charts(*sections: str) -> list[str]:
+        return [f"![{escape(f.alt)}]({CHART_FOLDER}/{f.key}.png)" for f in drawn if f.section in sections]
 
     verdict = summary.verdict
     blocks = [f"**{escape(verdict.headline)}**", *map(escape, verdict.more)]
@@ -41,15 +41,15 @@ def render(summary: Summary, drawn: tuple[Figure, ...]) -> str:
         blocks.append("\n".join(["> **Keep in mind:**", *(f"> - {escape(caveat)}" for caveat in verdict.caveats)]))
     blocks.append(escape(" · ".join(summary.facts)))
     blocks += _section("What failed", summary.problems)
-    blocks += _section("Verdict", summary.matrix, summary.verdicts, charts=charts("verdict"))
+    blocks += _section("Verdict", summary.matrix, summary.verdicts, charts=charts("verdict", "pareto"))
     times = (summary.latency, summary.start, summary.segmentation, summary.server)
-    blocks += _section("Latency", *times, charts=charts("latency"))
-    blocks += _section("Where the time goes", *summary.phases, charts=charts("phases"))
+    blocks += _section("Latency", *times, charts=charts("latency", "drift"))
+    blocks += _section("Where the time goes", *summary.phases, summary.amortised, charts=charts("phases", "amortised"))
     blocks += _section("Memory and limit", summary.memory, summary.limit)
     dice = [] if summary.folds_dice else [summary.dice]
     surfaces = [] if summary.folds_dice else [summary.surfaces]
     effect = (summary.supervision, summary.supervision_labels)
-    blocks += _section("Accuracy", *summary.prompts, *dice, *surfaces, *effect, charts=charts("dice"))
+    blocks += _section("Accuracy", *summary.prompts, *dice, *surfaces, *effect, charts=charts("dice", "supervision"))
     if summary.folds_dice:
         blocks += folded("Dice per label and backend", [table_text(summary.dice)])
         blocks += folded("Surfaces per label and backend", _tables(summary.surfaces))

@@ -50,7 +50,9 @@ def _place(view: View, cells: Sequence[Cell]) -> Value:
     """All cells of one stage, model and lane in a few lines."""
     if not cells:
         return absent("not part of this run")
-    compared = [comparison for comparison in view.results.comparisons if view.candidate(comparison) in cells]
+    # By identity: cells hold thousands of samples, which would all be compared.
+    ours = {id(cell) for cell in cells}
+    compared = [comparison for comparison in view.results.comparisons if id(view.candidate(comparison)) in ours]
     if not compared:
         return _baseline(cells)
     outcomes = [view.outcome(comparison) for comparison in compared]

@@ -89,9 +89,12 @@ def training_table(view: View) -> Table | None:
             Value(str(len(training.validation_cases))),
             Value(f"{training.slices:,}"),
             Value(str(training.epochs)),
-            Value(duration(training.seconds)),
-            Value(significant(training.loss[0])) if training.loss else absent("no loss recorded"),
-            Value(significant(training.loss[-1])) if training.loss else absent("no loss recorded"),
+            Value(duration(training.seconds), number=training.seconds),
+            *(
+                (_loss(training.loss[0]), _loss(training.loss[-1]))
+                if training.loss
+                else [absent("no loss recorded")] * 2
+            ),
             *_best(training),
             Value(training.device + (", mixed precision" if training.amp else "")),
             Value(training.checkpoint_sha256[:12]),
@@ -114,6 +117,10 @@ def training_table(view: View) -> Table | None:
     return Table("trainings", "Trainings", columns, rows, about).trimmed()
 
 
+def _loss(value: float) -> Value:
+    return Value(significant(value), number=value)
+
+
 def _best(training: Training) -> tuple[Value, Value]:
     """The epoch whose weights were taken, and its Dice on the validation cases."""
     if training.best_epoch is None:
@@ -122,7 +129,7 @@ def _best(training: Training) -> tuple[Value, Value]:
     if not training.validation:
         return epoch, absent("no case was held back to choose an epoch: the last one was taken")
     found = next((one.dice for one in training.validation if one.epoch == training.best_epoch), None)
-    return epoch, known(dice(found), "no validation case holds a label")
+    return epoch, known(dice(found), "no validation case holds a label", found)
 
 
 def environment_table(view: View) -> Table:

@@ -8,7 +8,7 @@ from benchmark.measured import Energy, ModuleCost, Peak
 from benchmark.results import Cell
 from reports.speed import place_columns
 from reports.table import Column, Table, Value, absent, keys, known
-from reports.text import count, is_number, milliseconds, percent, significant
+from reports.text import count, is_number, percent, significant
 from reports.view import View
 from reports.workers import workers
 
@@ -55,19 +55,23 @@ def _memory_facts(cell: Cell) -> object:
 def _memory(cell: Cell, parts: bool, on_device: bool) -> list[Value]:
     memory = cell.memory
     why = cell.memory_reason or (memory.reason if memory else None) or "not measured"
-    values = [known(significant(cell.memory_mib), why)]
+    values = [_quantity(cell.memory_mib, why)]
     if parts:
         values += [
-            known(significant(memory.before_mib if memory else None), why),
-            known(significant(memory.model_mib if memory else None), why),
+            _quantity(memory.before_mib if memory else None, why),
+            _quantity(memory.model_mib if memory else None, why),
         ]
     if on_device:
         why = why if cell.device != "cpu" else "it ran on the CPU"
         values += [
-            known(significant(memory.device_peak_mib if memory else None), why),
-            known(significant(memory.device_used_mib if memory else None), why),
+            _quantity(memory.device_peak_mib if memory else None, why),
+            _quantity(memory.device_used_mib if memory else None, why),
         ]
     return values
+
+
+def _quantity(value: float | None, why: str) -> Value:
+    return known(significant(value), why, value)
 
 
 def _energy_shown(cells: Sequence[Cell]) -> tuple[bool, str]:
@@ -99,7 +103,7 @@ def _energy(cell: Cell, cells: Sequence[Cell]) -> tuple[Value, Value]:
     if energy is None or not is_number(energy.joules_per_unit):
         return absent(energy.reason if energy else None), unit
     origin = _origin(energy) if len(_origins(cells)) > 1 else None
-    return Value(significant(energy.joules_per_unit), origin), unit
+    return Value(significant(energy.joules_per_unit), origin, number=energy.joules_per_unit), unit
 
 
 def limit_table(view: View) -> Table | None:
@@ -137,9 +141,9 @@ def _cost(cost: ModuleCost) -> tuple[Value, ...]:
     why = cost.reason or "no call was timed"
     return (
         Value(f"{cost.calls:,}"),
-        known(milliseconds(cost.p50_ms), why),
-        known(significant(cost.gflops_per_call), why),
-        known(percent(cost.share_of_peak), why),
+        _quantity(cost.p50_ms, why),
+        _quantity(cost.gflops_per_call, why),
+        known(percent(cost.share_of_peak), why, None if cost.share_of_peak is None else 100 * cost.share_of_peak),
     )
 
 

@@ -87,10 +87,11 @@ def _verdict_row(view: View, comparison: Comparison, margins_differ: bool) -> tu
     compared = view.compared(comparison)
     candidate = view.candidate(comparison)
     measured = candidate.parity if candidate else None
+    delta = view.dice_difference(comparison)
     return (
         *place(comparison.stage, comparison.task, comparison.model, comparison.prompt),
         *((Value(compared),) if compared else ()),
-        known(speedup(comparison.speedup), why) if counts else absent(why),
+        known(speedup(comparison.speedup), why, comparison.speedup) if counts else absent(why),
         known(interval(comparison.ci95), why) if counts else absent(why),
         Value(str(comparison.pairs)),
         *([_margin(comparison)] if margins_differ else []),
@@ -98,8 +99,10 @@ def _verdict_row(view: View, comparison: Comparison, margins_differ: bool) -> tu
         _gate(outcome, comparison, why),
         _cell_dice(view.baseline(comparison)),
         _cell_dice(candidate),
-        known(difference(view.dice_difference(comparison)), _lacking((candidate, view.baseline(comparison)))),
-        known(parity(measured.mask_dice), measured.reason) if measured else absent(_lacking((candidate,))),
+        known(difference(delta), _lacking((candidate, view.baseline(comparison))), delta),
+        known(parity(measured.mask_dice), measured.reason, measured.mask_dice)
+        if measured
+        else absent(_lacking((candidate,))),
     )
 
 
@@ -116,7 +119,7 @@ def _gate(outcome: Outcome, comparison: Comparison, why: str) -> Value:
 def _cell_dice(cell: Cell | None) -> Value:
     if cell is None:
         return absent("no such cell")
-    return known(dice(cell.dice), dice_reason(cell))
+    return known(dice(cell.dice), dice_reason(cell), cell.dice)
 
 
 def _lacking(cells: tuple[Cell | None, ...]) -> str:
@@ -153,9 +156,11 @@ def _phase_table(view: View, stage: str) -> Table | None:
     phases = tuple(dict.fromkeys(phase for cell in cells for phase in cell.phases_ms))
     rows = []
     for cell in cells:
-        times = (known(milliseconds(cell.phases_ms.get(phase)), "this cell has no such phase") for phase in phases)
-        total = Value(milliseconds(sum(cell.phases_ms.values())))
-        rows.append((*place(stage, cell.task, cell.model, cell.prompt)[1:], Value(view.variant(cell)), *times, total))
+        found = [cell.phases_ms.get(phase) for phase in phases]
+        times = (known(milliseconds(ms), "this cell has no such phase", ms) for ms in found)
+        total = sum(cell.phases_ms.values())
+        where = (*place(stage, cell.task, cell.model, cell.prompt)[1:], Value(view.variant(cell)))
+        rows.append((*where, *times, known(milliseconds(total), None, total)))
     return Table(
         key=f"phases-{stage}",
         title=f"Phases of {stage}",

@@ -9,6 +9,7 @@ import yaml
 from benchmark.results import Results
 from reports import (
     accuracy,
+    amortised,
     attestation,
     effort,
     matrix,
@@ -43,6 +44,7 @@ class Summary:
     segmentation: Table | None
     server: Table | None
     phases: tuple[Table, ...]
+    amortised: Table | None
     memory: Table | None
     limit: Table | None
     prompts: tuple[Table, ...]
@@ -96,6 +98,7 @@ def summarize(results: Results) -> Summary:
         segmentation=windows.segmentation_table(view),
         server=times.server_table(view),
         phases=speed.phase_tables(view),
+        amortised=amortised.amortised_table(view),
         memory=resources.memory_table(view),
         limit=resources.limit_table(view),
         prompts=effort.prompt_tables(view),

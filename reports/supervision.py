@@ -49,8 +49,8 @@ def supervision_label_table(view: View) -> Table | None:
     """The same for each label, on one backend: backends are compared elsewhere."""
     rows = tuple(
         (*map(Value, _names(effect)), Value(effect.label), *_numbers(effect))
-        for effect in view.results.supervision
-        if effect.label is not None and effect == _first_lane(view.results.supervision, effect)
+        for effect in _first_lanes(view.results.supervision)
+        if effect.label is not None
     )
     if not rows:
         return None
@@ -68,7 +68,7 @@ def supervision_label_table(view: View) -> Table | None:
 def supervision_sentences(view: View) -> list[str]:
     """What pseudo labels cost, for those who read nothing else."""
     every = [effect for effect in view.results.supervision if effect.label is None]
-    main = [e for e in every if e == _first_lane(every, e) and e.difference is not None]
+    main = [effect for effect in _first_lanes(every) if effect.difference is not None]
     if len(main) <= MANY_SENTENCES:
         return [_sentence(view, effect) for effect in main]
     differences = [effect.difference for effect in main if effect.difference is not None]
@@ -116,10 +116,12 @@ def _contains_zero(ci95: tuple[float, float]) -> bool:
     return ci95[0] <= 0 <= ci95[1]
 
 
-def _first_lane(effects: Sequence[SupervisionEffect], effect: SupervisionEffect) -> SupervisionEffect:
-    """The same effect on the lane that stands for all: the reference's, which has a cell before all others."""
-    identity = (effect.task, effect.model, effect.labels, effect.label)
-    return next(e for e in effects if (e.task, e.model, e.labels, e.label) == identity)
+def _first_lanes(effects: Sequence[SupervisionEffect]) -> list[SupervisionEffect]:
+    """Each effect on the lane that stands for all: the reference's, which has a cell before all others."""
+    found: dict[tuple[str | None, ...], SupervisionEffect] = {}
+    for effect in effects:
+        found.setdefault((effect.task, effect.model, effect.labels, effect.label), effect)
+    return list(found.values())
 
 
 def _effects(view: View) -> list[tuple[Cell, SupervisionEffect]]:
@@ -173,9 +175,9 @@ def _names(effect: SupervisionEffect) -> tuple[str, str, str]:
 def _numbers(effect: SupervisionEffect) -> tuple[Value, ...]:
     why = effect.reason
     return (
-        known(dice(effect.dice_weak), why),
-        known(dice(effect.dice_full), why),
-        known(difference(effect.difference), why),
+        known(dice(effect.dice_weak), why, effect.dice_weak),
+        known(dice(effect.dice_full), why, effect.dice_full),
+        known(difference(effect.difference), why, effect.difference),
         known(dice_interval(effect.ci95), why),
         Value(str(effect.cases)),
     )
@@ -186,4 +188,5 @@ def _kept(effect: SupervisionEffect) -> Value:
         return absent(effect.reason)
     if effect.dice_full <= 0:
         return absent("full supervision reached a Dice of 0")
-    return Value(f"{effect.dice_weak / effect.dice_full:.1%}")
+    share = effect.dice_weak / effect.dice_full
+    return Value(f"{share:.1%}", number=100 * share)

@@ -66,9 +66,12 @@ def case_table(view: View) -> Table | None:
     measured = [cell for cell in view.results.cells if any(e.nsd is not None for e in cell.surface_per_case)]
     for where, cells in view.places(measured).items():
         pairs = dict.fromkeys((entry.case, entry.label) for cell in cells for entry in cell.surface_per_case)
+        lanes = [_pick(view, cells, variant) for variant in view.variants]
+        known_as = [{(e.case, e.label): e for e in cell.surface_per_case} if cell else {} for cell in lanes]
+        keys_of_place = place(*where)
         for case, label in pairs:
-            found = (_of_case(_pick(view, cells, variant), case, label) for variant in view.variants)
-            rows.append((*place(*where), Value(case), Value(label), *(value for pair in found for value in pair)))
+            found = (_of_case(cell, e.get((case, label))) for cell, e in zip(lanes, known_as, strict=True))
+            rows.append((*keys_of_place, Value(case), Value(label), *(value for pair in found for value in pair)))
     if not rows:
         return None
     columns = (*place_columns(view), *keys("case", "label"), *_variant_columns(view))
@@ -107,21 +110,21 @@ def _of_all(cell: Cell | None) -> tuple[Value, Value]:
     return _both(cell, cell.surface_per_case, cell.nsd, cell.hd95_mm, cell.hd95_missing)
 
 
-def _of_case(cell: Cell | None, case: str, label: str) -> tuple[Value, Value]:
-    found = [e for e in cell.surface_per_case if (e.case, e.label) == (case, label)] if cell else []
-    if cell is None or not found:
+def _of_case(cell: Cell | None, one: CaseSurface | None) -> tuple[Value, Value]:
+    if cell is None or one is None:
         return _nothing(cell)
-    return known(dice(found[0].nsd), found[0].reason), known(_millimetres(found[0].hd95_mm), found[0].reason)
+    return known(dice(one.nsd), one.reason, one.nsd), known(_millimetres(one.hd95_mm), one.reason, one.hd95_mm)
 
 
 def _both(
     cell: Cell, entries: Sequence[CaseSurface], nsd: float | None, hd95: float | None, missed: int
 ) -> tuple[Value, Value]:
     reason = next((entry.reason for entry in entries if entry.reason and entry.hd95_mm is None), None)
-    distance = known(_millimetres(hd95), reason)
+    distance = known(_millimetres(hd95), reason, hd95)
     if missed and distance.text != ABSENT:
-        distance = Value(f"{distance.text}, {missed} missed", f"of {len(entries)} pairs of case and label")
-    share = known(dice(nsd), reason)
+        counted = f"of {len(entries)} pairs of case and label"
+        distance = replace(distance, text=f"{distance.text}, {missed} missed", note=counted)
+    share = known(dice(nsd), reason, nsd)
     if cell.status == "ok":
         return share, distance
     return _doubted(share, cell), _doubted(distance, cell)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from reports.text import ABSENT
 
 Tone = Literal["plain", "good", "bad", "doubt"]
 Kind = Literal["key", "text", "number"]
+# A number and nothing else that a reader needs: 1,230 and −0.0002, 2.31× and 41.3 %, whose column tells the unit.
+PLAIN = re.compile(r"[+−-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?(×| %)?")
 
 
 @dataclass(frozen=True)
 class Value:
     """What stands in one place of a table.
 
-    `note` becomes a footnote. `tone` may colour the text, which says the same in words.
+    `note` becomes a footnote. `tone` may colour the text, which says the same in words. `number` is what the text
+    rounds, in the text's unit, a duration in seconds: tables are sorted by it and exported with it.
     """
 
     text: str
     note: str | None = None
     tone: Tone = "plain"
+    number: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -74,9 +81,18 @@ class Table:
             parts.setdefault(row[index].text, []).append(row[:index] + row[index + 1 :])
         return {name: replace(self, columns=columns, rows=tuple(rows)) for name, rows in parts.items()}
 
+    def worded(self, index: int) -> bool:
+        """Whether a column has numbers and its texts say more than they: a unit, a range, a mark."""
+        values = [row[index] for row in self.rows if row[index].text != ABSENT]
+        return any(v.number is not None for v in values) and not all(PLAIN.fullmatch(v.text) for v in values)
+
     def mark(self, value: Value) -> int | None:
         """The number of a value's footnote, counted from 1."""
-        return self.footnotes.index(value.note) + 1 if value.note else None
+        return self._numbers[value.note] if value.note else None
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, int]:
+        return {note: number for number, note in enumerate(self.footnotes, 1)}
 
 
 def keys(*titles: str) -> tuple[Column, ...]:
@@ -89,6 +105,6 @@ def absent(reason: str | None) -> Value:
     return Value(ABSENT, reason or "not measured")
 
 
-def known(text: str, reason: str | None) -> Value:
-    """A formatted value; where it is absent, with the reason."""
-    return absent(reason) if text == ABSENT else Value(text)
+def known(text: str, reason: str | None, number: float | None = None) -> Value:
+    """A formatted value, with the number that it shows; where it is absent, with the reason."""
+    return absent(reason) if text == ABSENT else Value(text, number=number)

@@ -69,7 +69,8 @@ def _time(latency: Latency | None, name: str, otherwise: str) -> Value:
     if latency is None:
         return absent(otherwise)
     too_few = f"{len(latency.samples)} samples do not support it"
-    return known(milliseconds(getattr(latency, name)), _why(latency.reason, name) or too_few)
+    value: float | None = getattr(latency, name)
+    return known(milliseconds(value), _why(latency.reason, name) or too_few, value)
 
 
 def _why(reason: str | None, percentile: str) -> str | None:
@@ -86,7 +87,7 @@ def _throughput(view: View, cell: Cell) -> tuple[Value, Value]:
     if cell.status != "ok" or found is None or not is_number(found.value):
         why = absent(no_throughput(view, cell))
         return why, why
-    rate = Value(f"{significant(found.value)} {found.unit}")
+    rate = Value(f"{significant(found.value)} {found.unit}", number=found.value)
     if found.units is None or not is_number(found.seconds):
         return rate, absent("this run recorded none")
     return rate, Value(f"{found.units:,} in {significant(found.seconds, 2)} s")
@@ -105,8 +106,8 @@ def start_table(view: View) -> Table:
     rows = [
         (
             *where,
-            known(milliseconds(cell.load_ms), "not measured"),
-            known(milliseconds(cell.first_call_ms), "not measured"),
+            known(milliseconds(cell.load_ms), "not measured", cell.load_ms),
+            known(milliseconds(cell.first_call_ms), "not measured", cell.first_call_ms),
             *_warm_up(view, cell.warmup),
         )
         for cell, where in workers(view, lambda cell: (cell.load_ms, cell.first_call_ms, cell.warmup))
@@ -166,7 +167,7 @@ def _server(server: Server) -> tuple[Value, ...]:
     rate = known(significant(server.rate), server.reason or "no reason recorded")
     return (
         Value(f"p{server.percentile} ≤ {milliseconds(server.bound_ms)} ms"),
-        rate if server.rate is None else Value(rate.text, server.reason or rate.note),
+        rate if server.rate is None else Value(rate.text, server.reason or rate.note, number=server.rate),
         Value(f"{len(server.trials):,}"),
         Value(f"{sum(trial.queries for trial in server.trials):,}"),
     )

@@ -43,9 +43,7 @@ def _segmentation_row(view: View, cell: Cell) -> tuple[Value, ...]:
     return (
         *place(cell.stage, cell.task, cell.model, cell.prompt)[1:],
         Value(view.variant(cell)),
-        known(milliseconds(window.p50 if window else None), otherwise),
-        known(milliseconds(volume.p50 if volume else None), otherwise),
-        known(milliseconds(mean), otherwise),
+        *(known(milliseconds(ms), otherwise, ms) for ms in (window and window.p50, volume and volume.p50, mean)),
         _per_minute(view, cell, mean, otherwise),
         _first_shapes(cell.first_shape_ms if ok else {}, otherwise),
     )
@@ -59,7 +57,7 @@ def _per_minute(view: View, cell: Cell, volume_ms: float | None, otherwise: str)
         return absent(no_throughput(view, cell))
     if cell.throughput.unit != "volumes/min":
         return absent("only some slices of each volume were segmented")
-    return Value(significant(cell.throughput.value))
+    return Value(significant(cell.throughput.value), number=cell.throughput.value)
 
 
 def _first_shapes(first: Mapping[str, float], otherwise: str) -> Value:
@@ -67,7 +65,7 @@ def _first_shapes(first: Mapping[str, float], otherwise: str) -> Value:
     if not first:
         return absent(otherwise)
     shape, slowest = max(first.items(), key=lambda item: item[1])
-    return Value(f"{milliseconds(slowest)} ({shape})")
+    return Value(f"{milliseconds(slowest)} ({shape})", number=slowest)
 
 
 def network_table(view: View) -> Table | None:

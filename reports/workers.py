@@ -26,11 +26,13 @@ def workers(view: View, facts: Callable[[Cell], object]) -> Iterator[tuple[Cell,
         told = facts(cell)
         if cell.status == "ok" and told is not None:
             shared.setdefault((*_lane(cell), repr(told)), []).append(cell)
+    everywhere: dict[tuple[str, ...], set[str | None]] = {}
+    for cell in view.results.cells:
+        everywhere.setdefault(_lane(cell), set()).add(cell.prompt)
     for cells in shared.values():
         first = cells[0]
         names = [place(cell.stage, cell.task, cell.model, cell.prompt)[-1].text for cell in cells]
-        everywhere = {cell.prompt for cell in view.results.cells if _lane(cell) == _lane(first)}
-        counted = len(names) > LISTED and len(names) == len(everywhere)
+        counted = len(names) > LISTED and len(names) == len(everywhere[_lane(first)])
         where = place(first.stage, first.task, first.model, first.prompt)[:-1]
         prompts = Value(f"all {len(names)}" if counted else ", ".join(names))
         yield first, (*where, prompts, Value(view.variant(first)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,29 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from tests.traced import TracedOnce
+
 REPOSITORY = Path(__file__).parents[1]
 MSD_REAL = REPOSITORY.parent / "shared" / "msd-real"
 
 # Waiting threads sleep instead of spinning: where other processes want the cores, PyTorch is three times faster so.
 # Read once, when PyTorch is imported, which is after this file.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many processes as cores: a second thread would only take the other process's. Runners set their own number.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: of what two processes share, the last piece each must be short."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: a collector that looks through all of PyTorch and MONAI takes most of a small test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +46,14 @@ def _threads_as_before() -> Iterator[None]:
     yield
     if before is not None:
         sys.modules["torch"].set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _operators_compiled_once() -> None:
+    """The exporter compiles its 500 operators anew for every export, which is half of the time of a small one."""
+    library = sys.modules.get("onnxscript._framework_apis.torch_2_5")
+    if library is not None and not hasattr(library.get_torchlib_ops, "cache_info"):
+        library.get_torchlib_ops = cache(library.get_torchlib_ops)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,13 +74,31 @@ def litemedsam() -> Any:
 
 
 @pytest.fixture(scope="session")
-def litemedsam_folder(litemedsam: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for all processes of a test run, and of those that are given a new folder in SAMBENCH_TEST_COMMON."""
+    base = tmp_path_factory.getbasetemp()
+    own = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return Path(os.environ.get("SAMBENCH_TEST_COMMON", own))
+
+
+@pytest.fixture(scope="session")
+def traced(common_folder: Path) -> TracedOnce:
+    """Keeps the graphs."""
+    return TracedOnce(common_folder / "traced")
+
+
+@pytest.fixture(scope="module")
+def traced_once(traced: TracedOnce) -> Iterator[None]:
+    """For files that export what others export too, and are about something else."""
+    with traced.instead():
+        yield
+
+
+@pytest.fixture(scope="session")
+def litemedsam_folder(litemedsam: Any, common_folder: Path, traced: TracedOnce) -> Path:
     """LiteMedSAM's artifact, exported once for all files and processes of a test run; it takes half a minute."""
-    common = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        common = common.parent
-    folder = common / "litemedsam"
-    with FileLock(common / "litemedsam.lock"):
+    folder = common_folder / "litemedsam"
+    with FileLock(common_folder / "litemedsam.lock"), traced.instead():
         if not folder.exists():
             litemedsam.export(folder)
     return folder

@@ -9,7 +9,7 @@ from benchmark.results import Results, load_results
 
 
 def find_results(place: Path) -> tuple[Results, str]:
-    """The results of a run's folder, of a results.json, or of a history's newest run, and where they were read.
+    """The results of a run, a results.json or a history (its newest accepted run), and where they were read.
 
     Raises:
         InputError: there are none, or they are damaged.

@@ -14,6 +14,8 @@ from benchmark.compare.schema import BLOCKING, CellChange, Change, Difference, F
 from benchmark.errors import InputError
 from benchmark.results import Results
 
+USUAL_METRICS = ("latency", "dice")
+
 PEAK_MOVED = 0.05
 """A matrix-multiply rate that changed by more says that the machine is another one than before."""
 
@@ -50,7 +52,8 @@ def compare_runs(
     floors = floors_of(calibration)
     cells = compare_cells(base, new, limits, floors)
     cells = _excuse_the_machine(base, new, cells)
-    judged = [rule.name for rule in rules if rule.name in METRICS]
+    # Rules that name states alone, as `inconclusive`, speak of the usual metrics.
+    judged = [rule.name for rule in rules if rule.name in METRICS] or list(USUAL_METRICS)
     return RunComparison(
         base=_side(base, places[0]),
         new=_side(new, places[1]),

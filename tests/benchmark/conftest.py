@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -15,7 +16,7 @@ import pytest
 from benchmark import cli
 from benchmark.measured import Peak
 from tests.benchmark.fake_sam import FakeSam
-from tests.benchmark.measure.local import LocalWorker
+from tests.benchmark.measure.local import SentWorker
 
 MSD_REAL = Path(__file__).parents[2].parent / "shared" / "msd-real"
 
@@ -99,6 +100,8 @@ def sambench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lanes are called in this process: starting one of their own takes seconds, and is tested by itself."""
-    monkeypatch.setattr("benchmark.measure.bench.Worker", LocalWorker)
+    monkeypatch.setattr("benchmark.measure.bench.Worker", SentWorker)
+    # Two collections a lane are exact where a process holds one lane, and here look through all that tests imported.
+    monkeypatch.setattr("benchmark.measure.memory.gc", SimpleNamespace(collect=lambda: 0))
     monkeypatch.setattr("benchmark.run.business", lambda: None)
     monkeypatch.setattr("benchmark.measure.peak.measure_peak", lambda device, threads: Peak(fp32_gflops=100.0))

@@ -342,6 +342,7 @@ def test_what_cannot_be_verified_is_exit_code_2(sambench: Sambench, unet: tuple[
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("traced_once")
 def test_an_export_is_gated_published_and_verifiable_from_end_to_end(
     litemedsam: Any, sambench: Sambench, work: Path
 ) -> None:

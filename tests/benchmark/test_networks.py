@@ -20,7 +20,8 @@ from tests.benchmark.test_run import Silent
 from tests.exporters.monai_networks import ARGUMENTS, network_of
 from tests.exporters.test_bundle import METADATA, inference
 
-pytestmark = pytest.mark.slow
+# Of processes that need MONAI, each takes ten seconds to start; recipes are pickled here as if they went to one.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
 
 LABELS = {1: "liver", 2: "spleen"}
 PATCH = (32, 32, 8)
@@ -88,18 +89,15 @@ def bundle(folder: Path) -> Path:
     ],
 )
 def test_both_backends_run_it_and_give_the_same_masks(
-    write: Callable[[Path], Path], unit: str, kind: str, root: Path, tmp_path: Path, request: pytest.FixtureRequest
+    write: Callable[[Path], Path], unit: str, kind: str, root: Path, tmp_path: Path
 ) -> None:
-    # What needs MONAI starts slowly; one recipe with all of a bundle's settings is sent to real processes.
-    if write is not bundle:
-        request.getfixturevalue("in_process")
     path = write(tmp_path)
     content = {
         "name": "networks",
         "data": {"root": str(root), "tasks": [PHANTOM_TASK]},
         "sam": None,
         "unet": {"checkpoints": [str(path)], "windows_per_batch": 4},
-        "measure": {"samples": 2, "budget_s": 0, "warmup": 1},
+        "measure": {"samples": 2, "budget_s": 0, "warmup": 1, "warmup_limit_s": 0.5},
     }
     results = Run(parse_spec(content, "test", tmp_path), tmp_path / "run", Silent(), "sambench run test").execute()
     loaded = load_unet(path)
@@ -121,7 +119,6 @@ def test_both_backends_run_it_and_give_the_same_masks(
     assert UNetConfig.model_validate(manifest.settings) == loaded.config
 
 
-@pytest.mark.usefixtures("in_process")
 def test_the_specification_may_change_overlap_and_blending(root: Path, tmp_path: Path) -> None:
     content = {
         "name": "networks",

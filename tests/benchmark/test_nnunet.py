@@ -67,6 +67,7 @@ def nnunets_own(model: Path, task: Task, case: int) -> np.ndarray:
     return from_stored(np.ascontiguousarray(answer.transpose(2, 1, 0)).astype(np.uint8), geometry)
 
 
+@pytest.mark.usefixtures("traced_once")
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_both_backends_answer_as_nnunets_own_predictor(
     configuration: str, models: dict[str, Path], task: Task, tmp_path: Path
@@ -90,6 +91,7 @@ def test_both_backends_answer_as_nnunets_own_predictor(
             assert dice is not None and dice >= 0.999, f"{backend}: {dice}"
 
 
+@pytest.mark.usefixtures("in_process", "traced_once")
 def test_a_run_measures_it_as_any_other_network(models: dict[str, Path], task: Task, tmp_path: Path) -> None:
     model = models["3d_fullres"]
     content = {
@@ -97,7 +99,7 @@ def test_a_run_measures_it_as_any_other_network(models: dict[str, Path], task: T
         "data": {"root": str(task.folder.parent), "tasks": [PHANTOM_TASK], "cases": 2},
         "sam": None,
         "unet": {"checkpoints": [str(model)]},
-        "measure": {"samples": 8, "budget_s": 1, "warmup": 1},
+        "measure": {"samples": 8, "budget_s": 1, "warmup": 1, "warmup_limit_s": 1},
     }
     results = Run(parse_spec(content, "test", tmp_path), tmp_path / "run", Silent(), "sambench run test").execute()
     assert [(cell.backend, cell.status) for cell in results.cells] == [("pytorch", "ok"), ("onnxruntime", "ok")]

@@ -57,6 +57,7 @@ def test_the_files_hold_the_arrays_exactly(tmp_path: Path) -> None:
     assert np.array_equal(pixels(tmp_path / picture.predictions["onnxruntime"]), theirs[1])
     assert (picture.case, picture.slice, picture.spacing_mm, picture.prompt) == ("c1", 11, (0.7, 0.8), "box")
     assert picture.labels == LABELS
+    assert picture.differing == 1
     assert len(list(tmp_path.rglob("*"))) == 2 + 4  # two folders, four files, no temporary one
 
 
@@ -150,3 +151,8 @@ def test_paths_are_relative_so_that_a_run_folder_can_be_moved(tmp_path: Path) ->
     for path in (picture.image, picture.reference, *picture.predictions.values()):
         assert not Path(path).is_absolute() and "\\" not in path
         assert path.startswith(f"pictures/{GROUP.folder}/")
+
+
+def test_a_lane_alone_differs_from_nobody(tmp_path: Path) -> None:
+    chosen = make_slices([20])
+    assert save(tmp_path, chosen, 1, pytorch=perfect(chosen))[0].differing == 0

@@ -31,7 +31,7 @@ def results(litemedsam_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         "name": "real",
         "data": {"root": str(MSD_REAL), "tasks": ["Task09_Spleen", "Task101_AbdomenCT"]},
         "sam": {"prompts": ["box"]},
-        "measure": {"samples": 1, "warmup": 0},
+        "measure": {"samples": 1, "budget_s": 0, "warmup": 0},
     }
     run = Run(parse_spec(content, "test", Path()), tmp_path_factory.mktemp("real") / "run", Silent(), "test")
     with pytest.MonkeyPatch.context() as patch:

@@ -49,14 +49,14 @@ def make_run(root: Path, out: Path, **fields: object) -> Run:
         "data": {"root": str(root), "tasks": [PHANTOM_TASK]},
         "sam": {"models": ["litemedsam"], "prompts": ["box", "point"]},
         "unet": {"epochs": 2, "patch": [64, 64], "channels": [8, 16, 32], "strides": [2, 2]},
-        "measure": {"samples": 8, "budget_s": 1, "warmup": 1},
+        "measure": {"samples": 8, "budget_s": 1, "warmup": 1, "warmup_limit_s": 2},
         **fields,
     }
     return Run(parse_spec(content, "test", root), out, Silent(), "sambench run test")
 
 
 @pytest.fixture(scope="module")
-def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Results, Path]]:
+def finished(root: Path, traced_once: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Results, Path]]:
     out = tmp_path_factory.mktemp("runs") / "small"
     yield make_run(root, out).execute(), out
 
@@ -192,6 +192,7 @@ def test_running_again_measures_exports_and_trains_nothing(
     assert again.comparisons == finished[0].comparisons
 
 
+@pytest.mark.usefixtures("in_process")
 def test_an_interrupted_run_goes_on_with_the_cases_that_are_missing(
     finished: tuple[Results, Path], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +207,7 @@ def test_an_interrupted_run_goes_on_with_the_cases_that_are_missing(
         save(store, record)
         saved.append(record.case)
 
-    only_labels = {"unet": None, "sam": {"prompts": ["box"]}, "measure": {"samples": 1, "warmup": 0}}
+    only_labels = {"unet": None, "sam": {"prompts": ["box"]}, "measure": {"samples": 1, "budget_s": 0, "warmup": 0}}
     monkeypatch.setattr(RecordStore, "save", interrupt_after_the_first)
     with pytest.raises(KeyboardInterrupt):
         make_run(root, out, **only_labels).execute()
@@ -226,6 +227,7 @@ def test_an_interrupted_run_goes_on_with_the_cases_that_are_missing(
     assert all(cell.status == "ok" for cell in results.cells)
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_trained_unet_can_be_brought_as_a_checkpoint(
     finished: tuple[Results, Path], root: Path, tmp_path: Path
 ) -> None:

@@ -19,6 +19,9 @@ from exporters.unet_config import UNetConfig
 from exporters.unet_networks import NETWORKS
 from tests.exporters.monai_networks import ARGUMENTS, network_of, patch_of
 
+# Other files export the same networks.
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 
 def fields(name: str = "UNet", dims: int = 2, **changes: Any) -> dict[str, Any]:
     given = {

@@ -22,6 +22,8 @@ from exporters.manifest import MANIFEST_FILE, ExportError, TensorSpec, Weights, 
 from exporters.parity import Answer, Sample
 from exporters.precision import DECODER_STAYS, PRECISIONS, sam_reduction, to_int8, to_int8_static
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 QUANTISED = {"MatMulInteger", "DynamicQuantizeMatMul"}
 
 

@@ -19,6 +19,8 @@ from exporters.window_parity import WindowSample
 from runners.onnx_precision import file_precision
 from tests.exporters.monai_networks import ARGUMENTS, network_of, patch_of
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 CASES = [("UNet", 2), ("UNet", 3), ("SegResNet", 2), ("AttentionUnet", 3), ("BasicUNet", 2)]
 SMALLER = [name for name in PRECISIONS if name != "fp32"]
 LARGEST_ERROR = {"fp16": 0.01, "int8": 0.15, "int8-static": 0.15}

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
+import altair as alt
 import pytest
 from PIL import Image
 
 from benchmark.results import Results
+from reports.chart_accuracy import loss
 from reports.chart_effort import effort, side_by_side
 from reports.chart_speed import speedup
-from reports.charts import figures, png, specification
+from reports.charts import figures, png, principal, specification
 from reports.view import View
+from tests.reports.chart_data import rows
+from tests.reports.many_factory import build_many
 from tests.reports.report_factory import ABDOMEN, without_dice
 from tests.reports.strategy_factory import STRATEGIES, strategy_cell
-
-
-def rows(spec: dict[str, Any], layer: int) -> list[dict[str, Any]]:
-    """The data of a layer, which may be that of the whole chart."""
-    source = spec["layer"][layer].get("data") or spec["data"]
-    return list(spec["datasets"][source["name"]] if "name" in source else source["values"])
 
 
 def test_the_speedup_chart_shades_what_counts_as_equivalent(results: Results) -> None:
@@ -107,3 +106,85 @@ def test_many_prompts_have_a_line_each_by_name_because_colours_run_out(wide: Res
 def test_a_task_that_goes_without_saying_is_not_repeated_on_every_line(wide: Results, results: Results) -> None:
     assert not any(ABDOMEN in View(wide).label(cell) for cell in wide.cells)
     assert all(cell.task in View(results).label(cell) for cell in results.cells)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return build_many(tmp_path_factory.mktemp("many"), models=4, strategies=8, tasks=2)
+
+
+def _sources(spec: object) -> list[str]:
+    if isinstance(spec, dict):
+        own = [spec["data"]["name"]] if isinstance(spec.get("data"), dict) else []
+        return own + [name for key, value in spec.items() if key != "datasets" for name in _sources(value)]
+    return [name for one in spec for name in _sources(one)] if isinstance(spec, list) else []
+
+
+@pytest.mark.parametrize("run", ["results", "wide", "many"])
+def test_every_chart_keeps_to_the_schema_and_has_all_its_data(run: str, request: pytest.FixtureRequest) -> None:
+    drawn = figures(View(request.getfixturevalue(run)), 480)
+    assert len({figure.key for figure in drawn}) == len(drawn)
+    for figure in drawn:
+        spec = specification(figure)
+        # Charts are made without checking, which takes longer than all else; this is the check.
+        alt.Chart.from_dict(spec, validate=True)
+        assert set(_sources(spec)) == set(spec["datasets"])
+        json.dumps(spec, allow_nan=False)
+
+
+def test_of_many_conditions_the_most_telling_are_drawn_and_the_title_says_so(many: Results) -> None:
+    drawn = {figure.key: figure for figure in figures(View(many), 480)}
+    speed = drawn["speedup"]
+    assert "10 of 64 shown" in speed.title
+    assert all(specification(figure)["height"] <= 1100 for figure in drawn.values())
+    for figure in drawn.values():
+        assert sum(map(len, specification(figure)["datasets"].values())) <= 7000, figure.key
+    assert len(drawn) < 40
+
+
+def test_a_backend_has_the_same_colour_in_every_chart(many: Results) -> None:
+    seen: dict[str, set[str]] = {}
+    for figure in figures(View(many), 480):
+        for layer in specification(figure).get("layer", []):
+            colour = layer["encoding"].get("color", {})
+            if colour.get("field") == "backend" and "scale" in colour:
+                for name, hue in zip(colour["scale"]["domain"], colour["scale"]["range"], strict=True):
+                    # The legend of drift says the number behind the name.
+                    seen.setdefault(name.split(":")[0], set()).add(hue)
+    assert set(seen) == {"PyTorch", "ONNX Runtime", "OpenVINO", "PyTorch (compiled)"}
+    assert all(len(hues) == 1 for hues in seen.values())
+
+
+def test_comparisons_of_a_condition_share_a_row_and_are_told_apart_by_name(many: Results) -> None:
+    figure = speedup(View(many), 480)
+    assert figure is not None
+    spec = specification(figure)
+    names = [row["shown"] for layer in spec["layer"] if layer["mark"]["type"] == "text" for row in _of(spec, layer)]
+    assert len(names) == 30 and {name.split(" ", 1)[1] for name in names} == {
+        "ONNX Runtime",
+        "OpenVINO",
+        "PyTorch (compiled)",
+    }
+
+
+def _of(spec: dict[str, Any], layer: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(spec["datasets"][layer["data"]["name"]])
+
+
+def test_pictures_are_of_the_first_chart_of_each_kind(many: Results) -> None:
+    drawn = figures(View(many), 480)
+    first = [figure.key for figure in principal(drawn)]
+    assert "pareto-1" in first and "pareto-2" not in first
+    assert {"latency-pseudolabel", "latency-segment", "amortised-slice"} <= set(first)
+    assert {figure.section for figure in principal(drawn)} == {figure.section for figure in drawn}
+
+
+def test_no_legend_relies_on_a_stroke_of_the_libraries_default_because_that_is_black(results: Results) -> None:
+    figure = loss(View(results), 480)
+    assert figure is not None
+    spec = specification(figure)
+    assert spec["config"]["legend"]["symbolBaseStrokeColor"] != "black"
+    line = spec["layer"][0]["encoding"]
+    # One legend for both: what differs would make two, of which the one of dashes has no colour.
+    assert line["color"]["legend"] == line["strokeDash"]["legend"]
+    assert line["color"]["scale"]["domain"] == line["strokeDash"]["scale"]["domain"]

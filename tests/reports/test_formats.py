@@ -68,7 +68,8 @@ def test_the_page_asks_no_server_for_anything(html: str) -> None:
     fetching = {"src", "href", "srcset", "data", "poster", "action", "xlink:href"}
     addresses = [value for _, name, value in page.attributes if name in fetching]
     assert addresses
-    assert all(value.startswith(("#", "data:image/png;base64,")) for value in addresses)
+    # A link to the results beside the page is followed by those who click on it, not by the page.
+    assert all(value.startswith(("#", "data:image/png;base64,")) or value == "results.json" for value in addresses)
     style = html[html.index("<style>") : html.index("</style>")]
     assert "@import" not in style and "url(" not in style
     assert not {"link", "iframe", "base"} & {tag for tag, _, _ in page.attributes}
@@ -87,8 +88,8 @@ def test_a_hostile_name_is_text_and_never_markup(html: str) -> None:
     assert HOSTILE in page.words
     assert not [script for script in page.scripts if script.strip().startswith("alert")]
     assert "<script>alert" not in html
-    # Style, specifications and the charts' script: nothing else runs.
-    assert len(page.scripts) == 3
+    # Style, samples, the tables' script, specifications and the charts' script: nothing else runs.
+    assert len(page.scripts) == 5
 
 
 def test_every_cell_and_every_picture_is_on_the_page(results: Results, html: str) -> None:
@@ -138,7 +139,7 @@ def test_markdown_tables_have_as_many_cells_in_every_row(markdown: str) -> None:
 
 def test_markdown_names_its_charts_and_they_are_pictures(markdown: str, run_dir: Path) -> None:
     names = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", markdown)
-    assert len(names) == 8
+    assert len(names) == 9
     for name in names:
         with Image.open(run_dir / name) as image:
             assert image.format == "PNG" and image.width > 600

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.measure.worker import sentence
-from benchmark.measure.workers import WorkerError, WorkerSettings
+from benchmark.measure.workers import Later, WorkerError, WorkerSettings
 
 
 class LocalWorker:
@@ -31,3 +31,10 @@ class LocalWorker:
     def kill(self) -> None:
         if hasattr(self._served, "close"):
             self._served.close()
+
+
+class SentWorker(LocalWorker):
+    """Makes what it holds of its pickled bytes, as a process does: what could not be sent to one fails here, too."""
+
+    def __init__(self, name: str, make: Callable[[], Any], settings: WorkerSettings, log: Path) -> None:
+        super().__init__(name, Later(make), settings, log)

@@ -138,6 +138,12 @@ def test_a_case_whose_picture_is_gone_is_measured_again(group: FakeGroup) -> Non
     assert group.seen["pytorch"] == ["case_1"]
 
 
+def test_pictures_are_of_test_cases_first_so_that_pseudo_labels_and_unet_share_a_slice(group: FakeGroup) -> None:
+    planned = replace(group.group.planned, test=group.group.cases[2:])
+    group.group = replace(group.group, planned=planned)
+    assert [bool(record.pictures) for record in group.measure()] == [True, False, True]
+
+
 def test_a_resumed_run_has_the_same_pictures(group: FakeGroup) -> None:
     first = group.measure()
     for name in group.files[1:]:
