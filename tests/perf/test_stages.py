@@ -1,10 +1,12 @@
-"""The stable units of both stages under pytest-benchmark, one per backend, warmed up.
+"""The stable units of both stages, one test per backend, warmed up: what a change of sambench must not make slower.
 
-They time and assert nothing about time: compare two runs with `pytest-benchmark compare`, as ratios on one machine.
+They assert nothing about time by themselves. `--sambench-store FILE` keeps a session, `--sambench-baseline FILE` holds
+another one against it (docs/regression.md); pytest-benchmark's own files have the same metrics in `extra_info`.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +14,36 @@ import numpy as np
 import pytest
 
 from benchmark.lanes import module_source
+from benchmark.metrics import dice_per_label, mean
 from exporters.base import export_artifact
 from exporters.unet import load_unet, unet_checkpoint
 from exporters.unet_config import SlidingWindow, monai_unet
-from runners.device import Device
-from runners.registry import REAL_BACKENDS, make_runner
+from runners.registry import REAL_BACKENDS
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 5
+BUDGET_S = 6.0
+every_backend = pytest.mark.parametrize("backend", sorted(REAL_BACKENDS, key=lambda name: name != "pytorch"))
+"""The reference first, so that the others' times are told against it."""
 
 
-def check_and_time(benchmark: Any, backend: str, part: Any, folder: Path, feed: dict[str, np.ndarray]) -> None:
-    """Times one part and holds its outputs against their shapes, so that a broken runner cannot look fast."""
-    source = module_source(part, folder)
-    with make_runner(backend, source, Device("cpu")) as runner:
-        outputs = benchmark.pedantic(runner.run, (feed,), rounds=ROUNDS, warmup_rounds=1)
-        attested = runner.attest()
-    benchmark.extra_info.update(version=attested.version, providers=list(attested.providers), threads=attested.threads)
-    assert attested.backend == backend
-    assert all(np.isfinite(output.numpy()).all() for output in outputs.values())
+def check_finite(measured: Any) -> None:
+    """So that a broken runner cannot look fast."""
+    assert measured.outputs
+    assert all(np.isfinite(output).all() for output in measured.outputs.values())
 
 
-@pytest.mark.parametrize("backend", sorted(REAL_BACKENDS))
-def test_litemedsam_encoder(benchmark: Any, backend: str, litemedsam: Any, litemedsam_folder: Path) -> None:
+@every_backend
+def test_litemedsam_encoder(sambench_runner: Any, backend: str, litemedsam: Any, litemedsam_folder: Path) -> None:
     image = np.random.default_rng(0).random((1, 3, 256, 256), dtype=np.float32)
-    check_and_time(benchmark, backend, litemedsam.encoder, litemedsam_folder, {"image": image})
+    source = module_source(litemedsam.encoder, litemedsam_folder)
+    check_finite(sambench_runner(backend, source=source, inputs={"image": image}, budget_s=BUDGET_S))
 
 
 @pytest.mark.parametrize("prompts", [1, 16])
-@pytest.mark.parametrize("backend", sorted(REAL_BACKENDS))
+@every_backend
 def test_litemedsam_decoder(
-    benchmark: Any, backend: str, prompts: int, litemedsam: Any, litemedsam_folder: Path, embedding: np.ndarray
+    sambench_runner: Any, backend: str, prompts: int, litemedsam: Any, litemedsam_folder: Path, embedding: np.ndarray
 ) -> None:
     rng = np.random.default_rng(0)
     feed = {
@@ -54,18 +54,48 @@ def test_litemedsam_decoder(
         "has_mask_input": np.zeros(1, dtype=np.float32),
         "orig_im_size": np.array([512, 512], dtype=np.float32),
     }
-    check_and_time(benchmark, backend, litemedsam.decoder, litemedsam_folder, feed)
+    source = module_source(litemedsam.decoder, litemedsam_folder)
+    check_finite(sambench_runner(backend, source=source, inputs=feed, budget_s=BUDGET_S))
 
 
-@pytest.mark.parametrize("backend", sorted(REAL_BACKENDS))
-def test_unet_batch_of_8(benchmark: Any, backend: str, tmp_path: Path) -> None:
+@every_backend
+def test_unet_window_batch_of_8(sambench_runner: Any, backend: str, tmp_path: Path) -> None:
     import torch
 
     from exporters.unet import build_unet
 
+    torch.manual_seed(0)
     config = monai_unet({1: "liver", 2: "spleen"}, SlidingWindow(patch=(128, 128)))
     torch.save(unet_checkpoint(config, build_unet(config)), tmp_path / "unet.pt")
     loaded = load_unet(tmp_path / "unet.pt")
     export_artifact(tmp_path / "artifact", "unet", loaded.weights, (loaded.unet,), {})
     feed = {"image": np.random.default_rng(0).random((8, 1, 128, 128), dtype=np.float32)}
-    check_and_time(benchmark, backend, loaded.unet, tmp_path / "artifact", feed)
+    source = module_source(loaded.unet, tmp_path / "artifact")
+    check_finite(sambench_runner(backend, source=source, inputs=feed, budget_s=BUDGET_S))
+
+
+@every_backend
+def test_slice_end_to_end(
+    sambench_runner: Any, backend: str, litemedsam: Any, litemedsam_folder: Path, abdomen_slice: Any
+) -> None:
+    """A slice in memory to its label map in memory: encoder, decoder for a box an object, postprocessing; its Dice."""
+    from benchmark.prompts.prompter import Prompter
+    from benchmark.stages.pseudolabel import Pseudolabelling, units
+    from benchmark.stages.sam_input import SamInput
+
+    present = {int(value): str(value) for value in np.unique(abdomen_slice.label) if value}
+    prompter = Prompter.of(("box",), present)
+    (unit,) = units([abdomen_slice], prompter.case("case", abdomen_slice.label[..., None]))
+    sources = [module_source(part, litemedsam_folder) for part in (litemedsam.encoder, litemedsam.decoder)]
+    pipeline = Pseudolabelling(SamInput(256, 64, "minmax", half_turn=True))
+    measured = sambench_runner.pipeline(
+        backend,
+        sources,
+        lambda runners: partial(pipeline(runners).process, unit),
+        inputs={"slice": abdomen_slice.image.shape, "objects": (len(unit.prompts["box"]),)},
+        budget_s=BUDGET_S,
+    )
+    labels = measured.result.labels["box"][0]
+    score = mean(dice_per_label(labels, abdomen_slice.label, present).values())
+    assert score is not None
+    measured.record(dice=score)

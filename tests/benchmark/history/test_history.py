@@ -202,3 +202,13 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, sambench: Sambench, arguments
     assert code == 2
     assert words in err
     assert not (tmp_path / "empty").exists()
+
+
+def test_compare_takes_a_history_for_its_newest_run(
+    tmp_path: Path, run: Callable[..., Path], sambench: Sambench
+) -> None:
+    folder = tmp_path / "history"
+    add_run(folder, run(1))
+    add_run(folder, run(2, slower), reason="known")
+    assert sambench("compare", folder, run(3, slower))[0] == 0
+    assert sambench("compare", run(1), run(3, slower))[0] == 1

@@ -26,6 +26,8 @@ pytest_plugins = ["pytester"]
 NAME = "benchmark.pytest_plugin.plugin"
 # Where the package was installed with its entry point, naming the plugin would register it twice.
 BY_NAME = [] if any(one.value == NAME for one in entry_points(group="pytest11")) else ["-p", NAME]
+# Other plugins are imported anew in every session, which takes seconds.
+ALONE = [word for name in ("xdist", "hypothesispytest", "anyio") for word in ("-p", f"no:{name}")]
 
 TESTS = """
 import numpy as np
@@ -53,7 +55,7 @@ def session(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
 
     def run(*arguments: str, delay: float = 8.0, tests: str = TESTS) -> pytest.RunResult:
         pytester.makepyfile(test_net=tests.replace("DELAY", str(delay)))
-        return pytester.runpytest_inprocess(*BY_NAME, "-p", "no:xdist", *arguments)
+        return pytester.runpytest_inprocess(*BY_NAME, *ALONE, *arguments)
 
     return run
 
