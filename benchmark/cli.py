@@ -156,15 +156,18 @@ def _execute(spec: Spec, out: Path, command: str, progress: Bars) -> Results:
 def _publish(results: Results, run_dir: Path, formats: list[Format] | None = None) -> None:
     """Prints the terminal report and writes the others."""
     from reports.export_data import write_csv, write_json
-    from reports.html import write_html
+    from reports.html import without_collections, write_html
     from reports.markdown import write_markdown
+    from reports.summary import summarize
     from reports.terminal import print_report
 
     console = _console()
     folder = run_dir.parent if run_dir.suffix == ".json" else run_dir
     writers = {Format.html: write_html, Format.md: write_markdown, Format.csv: write_csv, Format.json: write_json}
-    written = {format_: writers[format_](results, folder) for format_ in formats or [Format.html, Format.md]}
-    print_report(results, console)
+    with without_collections():
+        summary = summarize(results)
+        written = {one: writers[one](results, folder, summary) for one in formats or [Format.html, Format.md]}
+        print_report(results, console, summary)
     for format_, path in written.items():
         typer.echo(f"{format_.value:>4} report: {path}")
 

@@ -43,7 +43,7 @@ def tables_of(summary: Summary) -> list[Table]:
     return list(found.values())
 
 
-def write_csv(results: Results, run_dir: Path) -> Path:
+def write_csv(results: Results, run_dir: Path, summary: Summary | None = None) -> Path:
     """Writes the folder report-csv, whole or not at all, and returns its path.
 
     Raises:
@@ -57,7 +57,7 @@ def write_csv(results: Results, run_dir: Path) -> Path:
     old = new.with_suffix(".old")
     try:
         new.mkdir(parents=True)
-        for table in tables_of(summarize(results)):
+        for table in tables_of(summary or summarize(results)):
             if table.rows:
                 _write_rows(new / f"{table.key}.csv", records(table))
         _write_rows(new / "samples.csv", sample_records(results))
@@ -73,10 +73,10 @@ def write_csv(results: Results, run_dir: Path) -> Path:
     return folder
 
 
-def write_json(results: Results, run_dir: Path) -> Path:
+def write_json(results: Results, run_dir: Path, summary: Summary | None = None) -> Path:
     """Writes report.json and returns its path."""
     path = run_dir / JSON_FILE
-    write_text_atomically(path, json.dumps(as_json(summarize(results)), ensure_ascii=False, allow_nan=False))
+    write_text_atomically(path, json.dumps(as_json(summary or summarize(results)), ensure_ascii=False, allow_nan=False))
     return path
 
 

@@ -7,12 +7,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from benchmark.cache import cached_text
 from benchmark.files import write_text_atomically
 from benchmark.results import Results
 from reports import gallery
@@ -26,17 +28,17 @@ from reports.view import View
 REPORT_FILE = "report.html"
 
 
-def write_html(results: Results, run_dir: Path) -> Path:
-    """Writes report.html and returns its path."""
+def write_html(results: Results, run_dir: Path, summary: Summary | None = None) -> Path:
+    """Writes report.html and returns its path; `summary` spares computing it once more."""
     path = run_dir / REPORT_FILE
-    with _without_collections():
-        text = render(results, run_dir)
+    with without_collections():
+        text = render(results, run_dir, summary or summarize(results))
     write_text_atomically(path, text)
     return path
 
 
 @contextmanager
-def _without_collections() -> Iterator[None]:
+def without_collections() -> Iterator[None]:
     """Nothing is collected meanwhile: hundreds of thousands of new values hold no cycles, and each look costs time."""
     enabled = gc.isenabled()
     gc.disable()
@@ -47,7 +49,7 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def render(results: Results, run_dir: Path) -> str:
+def render(results: Results, run_dir: Path, summary: Summary) -> str:
     """The page as text; pictures are read from `run_dir`."""
     drawn = figures(View(results))
     environment = Environment(
@@ -57,7 +59,6 @@ def render(results: Results, run_dir: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    summary = summarize(results)
     return environment.get_template("report.html.j2").render(
         summary=summary,
         show=markup,
@@ -91,11 +92,16 @@ def embedded_json(value: Any) -> Markup:
 
 @cache
 def _chart_script() -> Markup:
-    """Vega, Vega-Lite and vegaEmbed, once for all charts. They are always the same, and bundling takes a second."""
+    """Vega, Vega-Lite and vegaEmbed, once for all charts. They are always the same, and bundling takes two seconds."""
+    name = f"vega-{vega_lite_version()}-{version('vl-convert-python')}.js"
+    return Markup(cached_text(name, _bundle).replace("</script", "<\\/script"))  # noqa: S704
+
+
+def _bundle() -> str:
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite_version())
-    return Markup(bundle.replace("</script", "<\\/script"))  # noqa: S704
+    text: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite_version())
+    return text
 
 
 def _own_text(environment: Environment, name: str) -> Markup:

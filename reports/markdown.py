@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmark.files import atomic_path, write_text_atomically
 from benchmark.results import Results
-from reports.charts import figures, png
+from reports.charts import figures, png, principal
 from reports.looks import Figure
 from reports.summary import Summary, summarize
 from reports.table import Column, Table, Value
@@ -16,16 +17,26 @@ from reports.view import View
 REPORT_FILE = "report.md"
 CHART_FOLDER = "report-charts"
 CHART_WIDTH = 640
+MANY_CELLS = 200
+TELLING = ("verdict", "pareto")
+"""The sections whose charts a run of many cells has in Markdown; the page has all."""
+
+MOST_ROWS = 200
+"""GitHub renders no Markdown above half a megabyte; whoever needs more rows has the page and the CSV files."""
 
 
-def write_markdown(results: Results, run_dir: Path) -> Path:
-    """Writes report.md and its charts and returns its path."""
-    drawn = figures(View(results), CHART_WIDTH)
-    for figure in drawn:
-        with atomic_path(run_dir / CHART_FOLDER / f"{figure.key}.png") as temporary:
-            temporary.write_bytes(png(figure))
+def write_markdown(results: Results, run_dir: Path, summary: Summary | None = None) -> Path:
+    """Writes report.md and its charts and returns its path; `summary` spares computing it once more."""
+    drawn = principal(figures(View(results), CHART_WIDTH))
+    if len(results.cells) > MANY_CELLS:
+        # A picture takes half a second.
+        drawn = tuple(figure for figure in drawn if figure.section in TELLING)
+    with ThreadPoolExecutor(2) as workers:
+        for figure, picture in zip(drawn, workers.map(png, drawn), strict=True):
+            with atomic_path(run_dir / CHART_FOLDER / f"{figure.key}.png") as temporary:
+                temporary.write_bytes(picture)
     path = run_dir / REPORT_FILE
-    write_text_atomically(path, render(summarize(results), drawn))
+    write_text_atomically(path, render(summary or summarize(results), drawn))
     return path
 
 
@@ -101,7 +112,10 @@ def table_text(table: Table) -> str:
     lines = [escape(table.about), ""] if table.about else []
     lines.append(_row([escape(column.title) for column in table.columns]))
     lines.append(_row([_rule(column) for column in table.columns]))
-    lines += [_row([_value(table, value) for value in row]) for row in table.rows]
+    lines += [_row([_value(table, value) for value in row]) for row in table.rows[:MOST_ROWS]]
+    if len(table.rows) > MOST_ROWS:
+        more = f"… and {len(table.rows) - MOST_ROWS:,} more rows, in report.html and with --format csv"
+        lines.append(_row([more, *[""] * (len(table.columns) - 1)]))
     notes = [f"<sup>{number}</sup> {escape(note)}" for number, note in enumerate(table.footnotes, 1)]
     return "\n".join(lines + ([""] if notes else []) + ["  \n".join(notes)]).rstrip("\n")
 

@@ -22,13 +22,16 @@ LEAST_WIDTHS = (24, 16, 12, 8, 5)
 # From this width on there is room for what is nice to know: how it started, and what memory it took.
 ROOMY = 140
 
+# Of more rows nobody reads the first; the page sorts and filters.
+MOST_ROWS = 60
+
 # A space of padding and one of division.
 ROOM_OF_A_COLUMN = 2
 
 
-def print_report(results: Results, console: Console) -> None:
-    """Prints what a person wants to know right after a run."""
-    summary = summarize(results)
+def print_report(results: Results, console: Console, summary: Summary | None = None) -> None:
+    """Prints what a person wants to know right after a run; `summary` spares computing it once more."""
+    summary = summary or summarize(results)
     console.print(_verdict(summary))
     if summary.problems:
         console.print(draw_table(summary.problems, console))
@@ -57,8 +60,14 @@ def _sums_up(matrix: Table) -> bool:
 
 
 def _print_by_task(table: Table | None, console: Console) -> None:
+    room = MOST_ROWS
     for task, part in (table.by("task") if table else {}).items():
-        console.print(draw_table(part, console, task))
+        if room > 0:
+            console.print(draw_table(replace(part, rows=part.rows[:room]), console, task))
+        room -= len(part.rows)
+    if room < 0:
+        more = f"… and {-room:,} more rows, in report.html"
+        console.print(Padding(Text(more, style="dim"), (0, 0, 0, 1)))
 
 
 def _in_parts(table: Table, width: int) -> list[Table]:
