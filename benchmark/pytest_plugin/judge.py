@@ -133,8 +133,9 @@ def _latency(
     """Against the reference backend of the same test where both sessions measured it, else by itself.
 
     The reference ran before or after, not in turns as in a run of sambench: slow drift cancels, a change of load
-    between the two does not. So the floor stays that of times which nothing was measured beside, and a test that is slower
-    only because its reference became faster is no regression: nobody can say which of the two the machine favoured.
+    between the two does not. So the floor stays that of times which nothing was measured beside, and a test that is
+    slower only because its reference became faster is no regression: nobody can say which of the two the machine
+    favoured.
     """
     own = ratio_change("latency", base.latency_ms.samples, new.latency_ms.samples, limit, floors.raw)
     if base.backend == REFERENCE:
