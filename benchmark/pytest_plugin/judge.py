@@ -132,8 +132,10 @@ def _latency(
 ) -> Change:
     """Against the reference backend of the same test where both sessions measured it, else by itself.
 
-    The reference ran before or after, not in turns as in a run of sambench: slow drift cancels, a hiccup does not. So
-    the floor stays that of times which nothing was measured beside.
+    The reference ran before or after, not in turns as in a run of sambench: slow drift cancels, a change of load
+    between the two does not. So the floor stays that of times which nothing was measured beside, and a test that is
+    slower only because its reference became faster is no regression: nobody can say which of the two the machine
+    favoured.
     """
     own = ratio_change("latency", base.latency_ms.samples, new.latency_ms.samples, limit, floors.raw)
     if base.backend == REFERENCE:
@@ -142,7 +144,11 @@ def _latency(
     speedups = [_speedup(ref, one) for ref, one in zip(beside, (base, new), strict=True)]
     if speedups[0] is None or speedups[1] is None or own.base is None or own.new is None:
         return own
-    return speedup_change(speedups[0], speedups[1], (own.base, own.new), limit, floors.raw, REFERENCE)
+    found = speedup_change(speedups[0], speedups[1], (own.base, own.new), limit, floors.raw, REFERENCE)
+    if found.verdict == "regression" and (own.change is None or own.change <= limit):
+        reason = f"{change_words(found)}, while its own time changed by {own.change or 0:+.1%}: the reference moved"
+        return found.model_copy(update={"verdict": "inconclusive", "reason": reason})
+    return found
 
 
 def _speedup(reference: Measurement | None, one: Measurement) -> tuple[float, tuple[float, float]] | None:

@@ -79,13 +79,21 @@ def test_a_slower_machine_cancels_where_the_reference_was_measured_too(speed: fl
     assert change.verdict == "no change"
 
 
-def test_a_tenth_more_time_than_the_reference_is_a_regression_on_a_faster_machine() -> None:
+def test_a_tenth_more_time_beside_the_same_reference_is_a_regression() -> None:
     base = [measurement(2.0, "pytorch"), measurement()]
-    new = [measurement(1.0, "pytorch", 1), measurement(0.55, seed=2)]
+    new = [measurement(2.1, "pytorch", 1), measurement(1.155, seed=2)]
     found = judged(base, new)[1]
     assert found.offences
-    # By hand: the speedup fell from 2 to 1 / 0.55, so that the time rose by 2 × 0.55 − 1.
+    # By hand: the speedup fell from 2 to 2.1 / 1.155, so that the time rose by 2 × 1.155 / 2.1 − 1.
     assert found.changes[0].change == pytest.approx(0.10, abs=0.02)
+
+
+def test_a_reference_that_alone_became_faster_makes_no_regression() -> None:
+    base = [measurement(2.0, "pytorch"), measurement()]
+    found = judged(base, [measurement(1.4, "pytorch", 1), measurement(seed=2)])[1]
+    assert not found.offences
+    assert found.changes[0].verdict == "inconclusive"
+    assert "the reference moved" in (found.changes[0].reason or "")
 
 
 def test_dice_is_judged_exactly() -> None:
