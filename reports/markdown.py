@@ -27,10 +27,10 @@ MOST_ROWS = 200
 
 def write_markdown(results: Results, run_dir: Path, summary: Summary | None = None) -> Path:
     """Writes report.md and its charts and returns its path; `summary` spares computing it once more."""
-    drawn = principal(figures(View(results), CHART_WIDTH))
+    drawn = figures(View(results), CHART_WIDTH)
     if len(results.cells) > MANY_CELLS:
         # A picture takes half a second.
-        drawn = tuple(figure for figure in drawn if figure.section in TELLING)
+        drawn = tuple(figure for figure in principal(drawn) if figure.section in TELLING)
     with ThreadPoolExecutor(2) as workers:
         for figure, picture in zip(drawn, workers.map(png, drawn), strict=True):
             with atomic_path(run_dir / CHART_FOLDER / f"{figure.key}.png") as temporary:
