@@ -32,7 +32,7 @@ def write_html(results: Results, run_dir: Path, summary: Summary | None = None) 
     """Writes report.html and returns its path; `summary` spares computing it once more."""
     path = run_dir / REPORT_FILE
     with without_collections():
-        text = render(results, run_dir, summary or summarize(results))
+        text = render(results, run_dir, summary)
     write_text_atomically(path, text)
     return path
 
@@ -49,9 +49,10 @@ def without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def render(results: Results, run_dir: Path, summary: Summary) -> str:
+def render(results: Results, run_dir: Path, summary: Summary | None = None) -> str:
     """The page as text; pictures are read from `run_dir`."""
     drawn = figures(View(results))
+    summary = summary or summarize(results)
     environment = Environment(
         loader=PackageLoader("reports", "templates"),
         autoescape=True,
