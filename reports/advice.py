@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmark.results import Comparison
-from reports.findings import SAME_DICE, on_device, speed, speed_range
+from reports.findings import SAME_DICE, hull, on_device, speed, speed_range
 from reports.text import count, difference, join, lane_name, margin, sentence
 from reports.view import STAGES, View
 
@@ -99,18 +99,32 @@ def _alike(found: Iterable[Choice]) -> list[list[Choice]]:
 
 
 def _use(view: View, found: Sequence[Choice]) -> str:
+    """One lane for all the choices that name it; the models of one stage share its noun."""
     candidate, baseline = view.sides(found[0].members[0])
-    against = baseline
-    parts = []
+    than = f" than {baseline}"
+    places: list[tuple[str, str]] = []
     for choice in found:
         counted = _counted(view, choice)
-        words = speed(view, counted, against, counting=False)
-        parts.append((choice.where, words.removeprefix(f"{MIXED}: ")))
-        against = ""
+        mixed = _mixed(view, counted)
+        words = speed(view, counted, "", counting=False) if mixed else f"{hull(counted)} faster{than}"
+        than = than if mixed else ""
+        places.append((choice.where, words.removeprefix(f"{MIXED}: ")))
     cost = _cost(view, [comparison for choice in found for comparison in choice.members])
-    if len(parts) == 1:
-        return sentence(f"Use {candidate} for {parts[0][0]}: {parts[0][1]}, {cost}")
-    return sentence(f"Use {candidate} for {join([f'{where} ({words})' for where, words in parts])}: {cost}")
+    if len(places) == 1:
+        return sentence(f"Use {candidate} for {places[0][0]}: {places[0][1]}, {cost}")
+    return sentence(
+        f"Use {candidate} for {join([f'{where} ({words})' for where, words in _shortened(places)])}: {cost}"
+    )
+
+
+def _shortened(places: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A stage that the place before has named is not named again: `pseudo-labelling with a (…) and with b (…)`."""
+    short, last = [], ""
+    for where, words in places:
+        stage, model, rest = where.partition(" with ")
+        short.append((f"with {rest}" if model and stage == last else where, words))
+        last = stage
+    return short
 
 
 def _counted(view: View, choice: Choice) -> list[Comparison]:

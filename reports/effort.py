@@ -102,7 +102,7 @@ def effort_sentences(view: View) -> tuple[str, ...]:
     """What a box buys over a click, a sentence for each task and model."""
     found = main_lineups(view)
     return tuple(
-        sentence((f"{where}: " if where else "") + _sentence(lineup))
+        f"{where}: {_sentence(lineup)}." if where else sentence(_sentence(lineup))
         for lineup, where in zip(found, whereabouts(found), strict=True)
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from benchmark.results import Comparison
 from reports.text import ABSENT, condition, count, difference, interval, join, lane_name, margin, sentence, speedup
 from reports.view import STAGES, Outcome, View
@@ -99,6 +101,18 @@ def speed_range(members: list[Comparison]) -> str:
     if not any(comparison.ci95 for comparison in ends):
         return " to ".join(dict.fromkeys(speedup(comparison.speedup) for comparison in ends)) + " (no interval)"
     return " to ".join(dict.fromkeys(_with_interval(comparison) for comparison in ends))
+
+
+def hull(members: Sequence[Comparison]) -> str:
+    """The range of several speedups with the outer bounds of their intervals, in short; empty where there is none."""
+    ratios = [comparison.speedup for comparison in members if comparison.speedup is not None]
+    if not ratios:
+        return ""
+    ends = list(dict.fromkeys(speedup(ratio) for ratio in (min(ratios), max(ratios))))
+    bounds = [comparison.ci95 for comparison in members if comparison.ci95 is not None]
+    outer = (min(low for low, _ in bounds), max(high for _, high in bounds)) if len(bounds) == len(members) else None
+    shown = interval(outer)
+    return f"{'–'.join(ends)} {shown}" if shown != ABSENT else f"{'–'.join(ends)} (no interval)"
 
 
 def _with_interval(comparison: Comparison) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.results import Cell, Comparison
+from reports.findings import hull
 from reports.speed import WORDS, cell_reason
 from reports.table import Column, Table, Value, absent, keys
-from reports.text import ABSENT, backend_name, difference, interval, is_number, percent, significant, speedup
+from reports.text import backend_name, difference, is_number, percent, significant
 from reports.view import STAGES, Outcome, View
 
 Lane = tuple[str, str, str]
@@ -60,7 +61,7 @@ def _place(view: View, cells: Sequence[Cell]) -> Value:
     word, tone = WORDS[gravest]
     share = f" in {outcomes.count(gravest)} of {len(outcomes)}" if len(set(outcomes)) > 1 else ""
     counted = [c for c, outcome in zip(compared, outcomes, strict=True) if outcome not in ("gate", "unmeasured")]
-    lines = [f"{word}{share}", *_speed(counted), _gate(view, compared, outcomes), *_machine(cells)]
+    lines = [f"{word}{share}", hull(counted), _gate(view, compared, outcomes), *_machine(cells)]
     note = None
     if gravest in ("gate", "unmeasured"):
         worst = compared[outcomes.index(gravest)]
@@ -73,17 +74,6 @@ def _baseline(cells: Sequence[Cell]) -> Value:
     if bad is not None:
         return Value(f"✗ {bad.status}", cell_reason(bad, bad.status), "bad")
     return Value("\n".join(["baseline", *_machine(cells)]))
-
-
-def _speed(counted: Sequence[Comparison]) -> list[str]:
-    ratios = [comparison.speedup for comparison in counted if comparison.speedup is not None]
-    if not ratios:
-        return []
-    ends = list(dict.fromkeys(speedup(ratio) for ratio in (min(ratios), max(ratios))))
-    bounds = [comparison.ci95 for comparison in counted if comparison.ci95 is not None]
-    hull = (min(low for low, _ in bounds), max(high for _, high in bounds)) if len(bounds) == len(counted) else None
-    shown = interval(hull)
-    return [f"{'–'.join(ends)} {shown}" if shown != ABSENT else "–".join(ends)]
 
 
 def _gate(view: View, compared: Sequence[Comparison], outcomes: Sequence[Outcome]) -> str:

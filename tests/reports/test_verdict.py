@@ -130,6 +130,23 @@ def test_what_could_not_be_measured_has_no_advice_and_says_why(judged: Judge) ->
     )
 
 
+def test_several_prompts_show_the_range_and_the_outer_bounds(judged: Judge) -> None:
+    cells = both("pseudolabel", "box") + both("pseudolabel", "point")
+    compared = [comparison("pseudolabel", SPLEEN, "box", 2.5), comparison("pseudolabel", SPLEEN, "point", 1.2)]
+    assert "1.20×–2.50× [1.14, 2.57] faster than PyTorch" in judged(cells, compared).headline
+
+
+def test_several_models_share_the_name_of_their_stage(judged: Judge) -> None:
+    cells = both("pseudolabel", "box") + [
+        one.model_copy(update={"model": "vit_b"}) for one in both("pseudolabel", "box")
+    ]
+    compared = [comparison("pseudolabel", SPLEEN, "box", model=model) for model in ("litemedsam", "vit_b")]
+    assert judged(cells, compared).headline == (
+        "Use ONNX Runtime for pseudo-labelling with litemedsam (2.31× [2.25, 2.38] faster than PyTorch) and with vit_b"
+        " (2.31× [2.25, 2.38] faster): the same Dice, gate passed."
+    )
+
+
 def test_models_of_one_stage_are_told_apart(judged: Judge) -> None:
     cells = both("pseudolabel", "box") + [
         one.model_copy(update={"model": "vit_b"}) for one in both("pseudolabel", "box")
