@@ -9,9 +9,10 @@ from pathlib import Path
 
 from benchmark.files import sha256_text
 from benchmark.lanes import module_source
+from benchmark.results import Artifact
 from exporters.exportable import Exportable
 from exporters.graph import OPSET
-from exporters.manifest import ExportError, Manifest, load_manifest
+from exporters.manifest import MANIFEST_FILE, ExportError, Manifest, load_manifest
 from runners.base import ModuleSource
 
 ARTIFACTS = "artifacts"
@@ -46,3 +47,23 @@ def ensure_artifact(
         shutil.rmtree(folder, ignore_errors=True)  # the run's own, damaged or of another version
         manifest = export(folder, precision)
     return [module_source(part, folder, manifest.files[part.name].precision) for part in parts]
+
+
+def artifact_facts(run_dir: Path, source: ModuleSource) -> Artifact | None:
+    """What results tell of the artifact that a module comes from; None where it comes from none.
+
+    Its files were held against the manifest's hashes when they were taken.
+    """
+    folder = source.onnx_path.parent if source.onnx_path else None
+    if folder is None or not (folder / MANIFEST_FILE).is_file():
+        return None
+    manifest = Manifest.model_validate_json((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    files = [(entry.file, entry.sha256) for entry in manifest.files.values()]
+    files += [(part.file, part.sha256) for entry in manifest.files.values() for part in entry.external]
+    return Artifact(
+        model=manifest.model,
+        precision=manifest.precision,
+        folder=folder.relative_to(run_dir).as_posix(),
+        weights_sha256=manifest.weights.sha256,
+        files=dict(files),
+    )

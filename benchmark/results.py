@@ -271,6 +271,16 @@ class Training(Part):
     notes: list[str] = Field(default=[])
 
 
+class Artifact(Part):
+    """An export that was run, and what it was made of."""
+
+    model: str
+    precision: str
+    folder: str = Field(description="relative to the results file")
+    weights_sha256: str | None = Field(description="of the checkpoint; null where the weights are random")
+    files: dict[str, str] = Field(description="file → SHA-256")
+
+
 class Results(Part):
     """The whole of a run."""
 
@@ -284,6 +294,7 @@ class Results(Part):
     spec: dict[str, object]
     tasks: list[TaskInfo]
     trainings: list[Training] = Field(default=[])
+    artifacts: list[Artifact] = Field(default=[])
     cells: list[Cell]
     comparisons: list[Comparison]
     supervision: list[SupervisionEffect] = Field(default=[])

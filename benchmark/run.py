@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmark import __version__
-from benchmark.artifacts import Export, ensure_artifact
+from benchmark.artifacts import Export, artifact_facts, ensure_artifact
 from benchmark.calibration.store import find_calibration, machine_key
 from benchmark.collect import allocator_notes, collect_cells
 from benchmark.costs import ModuleCosts, flops_of
@@ -245,6 +245,8 @@ class Run:
             advance = self.progress.start(f"export {what} to ONNX and verify it", 1)
             libraries = self._environment.libraries
             sources[precision] = ensure_artifact(self.run_dir, name, weights, parts, precision, export, libraries)
+            if artifact := artifact_facts(self.run_dir, sources[precision][0]):
+                self._results.artifacts.append(artifact)
             advance(1, "")
         return sources
 

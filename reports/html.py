@@ -76,8 +76,14 @@ def render(results: Results, run_dir: Path, summary: Summary | None = None) -> s
 
 
 def _hashes(results: Results) -> str:
-    """The checkpoints' hashes in full, a line each."""
-    return "\n".join(f"{t.checkpoint_sha256}  {t.task} {t.model} {t.labels} labels" for t in results.trainings)
+    """The hashes of checkpoints, exports and scans in full, a line each."""
+    lines = [f"{t.checkpoint_sha256}  {t.task} {t.model} {t.labels} labels" for t in results.trainings]
+    for artifact in results.artifacts:
+        if artifact.weights_sha256:
+            lines.append(f"{artifact.weights_sha256}  weights of {artifact.model} {artifact.precision}")
+        lines += [f"{sha256}  {artifact.folder}/{file}" for file, sha256 in artifact.files.items()]
+    lines += [f"{task.data_sha256}  scans and labels of {task.name}" for task in results.tasks if task.data_sha256]
+    return "\n".join(dict.fromkeys(lines))
 
 
 def _most_columns(summary: Summary) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,6 +176,18 @@ def test_what_was_written_is_what_was_returned(finished: tuple[Results, Path]) -
             assert (out / name).is_file()
     page = write_html(results, out).read_text(encoding="utf-8")
     assert "ONNX Runtime" in page
+
+
+def test_every_export_that_ran_is_named_with_the_hashes_of_its_files(finished: tuple[Results, Path]) -> None:
+    results, out = finished
+    assert {artifact.model for artifact in results.artifacts} == {cell.model for cell in results.cells}
+    for artifact in results.artifacts:
+        assert artifact.files
+        for name, sha256 in artifact.files.items():
+            assert hashlib.sha256((out / artifact.folder / name).read_bytes()).hexdigest() == sha256
+    trained = {training.checkpoint_sha256 for training in results.trainings}
+    assert trained <= {artifact.weights_sha256 for artifact in results.artifacts}
+    assert all(task.data_sha256 for task in results.tasks)
 
 
 def test_running_again_measures_exports_and_trains_nothing(
