@@ -85,7 +85,7 @@ def test_slice_end_to_end(
 
     present = {int(value): str(value) for value in np.unique(abdomen_slice.label) if value}
     prompter = Prompter.of(("box",), present)
-    (unit,) = units([abdomen_slice], prompter.case("case", abdomen_slice.label[..., None]))
+    (unit,) = units([abdomen_slice], prompter.case(abdomen_slice.case, abdomen_slice.label[..., None]))
     sources = [module_source(part, litemedsam_folder) for part in (litemedsam.encoder, litemedsam.decoder)]
     pipeline = Pseudolabelling(SamInput(256, 64, "minmax", half_turn=True))
     measured = sambench_runner.pipeline(
