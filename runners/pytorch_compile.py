@@ -108,6 +108,11 @@ class PyTorchCompileRunner(PyTorchRunner):
         before, compiled = counters["graph_break"].copy(), self.set_ups
         try:
             result: torch.Tensor | tuple[torch.Tensor, ...] = self._compiled(**tensors)
+        except dynamo.exc.FailOnRecompileLimitHit:
+            raise RunnerError(
+                f"{self.source.name}: torch.compile met more than {SHAPES} kinds of shapes, beyond which PyTorch runs "
+                "eagerly; set the option dynamic: true"
+            ) from None
         except dynamo.exc.TorchDynamoException as error:
             raise RunnerError(f"{self.source.name}: torch.compile failed ({_first_line(error)})") from None
         if self.set_ups > compiled:

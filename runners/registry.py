@@ -31,7 +31,7 @@ PRECISIONS: Mapping[str, tuple[str, ...]] = {
 """What each backend runs. `int8` quantises activations at run time, `int8-static` beforehand."""
 
 FILE_PRECISION: Mapping[str, str] = {"bf16": "fp32"}
-"""Precisions that a backend makes of another one's file while it loads or runs it; the others have files of their own."""
+"""Precisions that a backend makes of another one's file by itself; the others have files of their own."""
 
 EXTRAS: Mapping[str, tuple[str, str]] = {"openvino": ("openvino", "openvino")}
 """Backend → the package it imports, and the extra of sambench that brings it. Those of the others are always here."""

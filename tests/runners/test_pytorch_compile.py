@@ -76,7 +76,7 @@ def test_more_shapes_than_are_compiled_are_an_error_and_not_a_quiet_eager_run(
     torch._dynamo.reset()
     with PyTorchCompileRunner(source, CPU, threads=1, options={"dynamic": False}) as runner:
         runner.run(feed(2, 12))
-        with pytest.raises(RunnerError, match=r"tiny: torch\.compile failed \(.*limit.*\)"):
+        with pytest.raises(RunnerError, match=r"met more than 1 kinds of shapes, .*; set the option dynamic"):
             runner.run(feed(2, 20))
 
 
@@ -87,9 +87,7 @@ def test_without_a_compiler_it_says_so_once_and_loads_nothing(
     # PyTorch remembers what it found.
     torch._inductor.cpp_builder.cpp_compiler_search.cache_clear()
     try:
-        with pytest.raises(
-            DeviceUnavailableError, match=r"finds no C\+\+ compiler.*; install g\+\+ or name a compiler"
-        ):
+        with pytest.raises(DeviceUnavailableError, match=r"finds no C\+\+ compiler.*; install g\+\+ or name"):
             PyTorchCompileRunner(source, CPU).__enter__()
     finally:
         torch._inductor.cpp_builder.cpp_compiler_search.cache_clear()
