@@ -48,3 +48,8 @@ def test_the_same_labels_in_another_order_are_the_same_labelling() -> None:
 
 def test_one_device_has_one_name() -> None:
     assert parse_settings(device="cuda:0").device == "cuda"
+
+
+def test_bf16_labels_nothing_because_no_export_was_held_to_a_gate() -> None:
+    with pytest.raises(InputError, match="--precision: bf16 has no export that a gate was held to.*; take fp32"):
+        parse_settings(backend="openvino", precision="bf16")
