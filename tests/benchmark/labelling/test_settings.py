@@ -54,5 +54,5 @@ def test_one_device_has_one_name() -> None:
 
 
 def test_bf16_labels_nothing_because_no_export_was_held_to_a_gate() -> None:
-    with pytest.raises(InputError, match="--precision: bf16 has no export that a gate was held to.*; take fp32"):
+    with pytest.raises(InputError, match=r"--precision: bf16 has no export that a gate was held to.*; take fp32"):
         parse_settings(backend="openvino", precision="bf16")
