@@ -121,7 +121,7 @@ class PyTorchCompileRunner(PyTorchRunner):
 
     def _inductor(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Any:
         """Inductor as `torch.compile` calls it, and a note of what it was given."""
-        with inductor_config.patch(COMPILING):
+        with inductor_config.patch(dict(COMPILING)):
             code = compile_fx(graph, inputs, config_patches=list_mode_options(self._mode, self._dynamic))
         self.set_ups += 1
         self._seen.update(products_in(graph))
