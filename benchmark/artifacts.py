@@ -14,6 +14,7 @@ from exporters.exportable import Exportable
 from exporters.graph import OPSET
 from exporters.manifest import MANIFEST_FILE, ExportError, Manifest, load_manifest
 from runners.base import ModuleSource
+from runners.registry import FILE_PRECISION
 
 ARTIFACTS = "artifacts"
 
@@ -32,21 +33,26 @@ def ensure_artifact(
         name: the model's name, for the folder.
         weights: changes with the weights.
         parts: what is exported.
-        precision: of the artifact; it may keep a part in fp32, which its manifest says.
+        precision: to run in. The artifact of one that has a file of its own may keep a part in fp32, which its manifest
+            says; `bf16` is made of the fp32 file when it is loaded.
         export: writes the artifact to a folder.
         libraries: versions; another exporter may write another graph.
 
     Raises:
         ExportError: the export fails or does not compute what PyTorch computes.
     """
-    key = sha256_text(weights, precision, str(OPSET), json.dumps(dict(libraries), sort_keys=True))
-    folder = run_dir / ARTIFACTS / f"{name}-{precision}-{key[:10]}"
+    made_of = FILE_PRECISION.get(precision, precision)
+    key = sha256_text(weights, made_of, str(OPSET), json.dumps(dict(libraries), sort_keys=True))
+    folder = run_dir / ARTIFACTS / f"{name}-{made_of}-{key[:10]}"
     try:
         manifest = load_manifest(folder)
     except ExportError:
         shutil.rmtree(folder, ignore_errors=True)  # the run's own, damaged or of another version
-        manifest = export(folder, precision)
-    return [module_source(part, folder, manifest.files[part.name].precision) for part in parts]
+        manifest = export(folder, made_of)
+    return [
+        module_source(part, folder, precision if made_of != precision else manifest.files[part.name].precision)
+        for part in parts
+    ]
 
 
 def artifact_facts(run_dir: Path, source: ModuleSource) -> Artifact | None:

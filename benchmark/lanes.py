@@ -57,6 +57,18 @@ class Lane:
         total = self._user_s + self._kernel_s
         return self._kernel_s / total if total else None
 
+    @property
+    def set_ups(self) -> int:
+        """How often its backends prepared themselves within a call so far."""
+        return sum(runner.set_ups for runner in self.runners.values())
+
+    def attested_now(self) -> dict[str, Attested]:
+        """What the runners attest after what they have run; some know their precision only then."""
+        return {
+            name: attested(runner.attest(), runner.source.precision, self.attestation[name].requested_threads)
+            for name, runner in self.runners.items()
+        }
+
     def process(self, unit: Unit) -> Outcome:
         """Runs a unit, and keeps what the very first one and the first one of each shape took."""
         started, cpu = time.perf_counter(), os.times()

@@ -20,7 +20,7 @@ from exporters.sam import SAM_MODELS, SamModel
 from exporters.unet import load_unet
 from runners.base import ModuleSource, RunnerError, Signature
 from runners.device import Device, cuda_absence
-from runners.registry import make_runner
+from runners.registry import import_backend, make_runner
 
 SPEC_FILE = "spec.yaml"
 LOCK_FILE = ".running"
@@ -90,6 +90,24 @@ def require_weights(model: SamModel, field: str, otherwise: str) -> None:
         raise InputError(
             f"{field}: the weights of {model.name} are not here; run `sambench fetch sam {model.name}`, {otherwise}"
         )
+
+
+def require_backends(spec: Spec) -> None:
+    """Refuses a backend that is not installed, or that runs on none of the devices, before anything is loaded.
+
+    On one of several devices it may fail: its cells there say so.
+
+    Raises:
+        InputError: what is missing, and what to do.
+    """
+    devices = [Device.parse(name) for name in spec.devices]
+    for backend in spec.backends:
+        try:
+            absences = [import_backend(backend).absence(device) for device in devices]
+        except RunnerError as error:
+            raise InputError(f"backends: {error}") from None
+        if all(absences):
+            raise InputError(f"backends: {absences[0]}")
 
 
 def require_options(spec: Spec) -> None:

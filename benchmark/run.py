@@ -27,6 +27,7 @@ from benchmark.plan import Group, PlannedTask, make_group, plan_lanes, plan_task
 from benchmark.preflight import (
     claim_run_dir,
     require_affinity,
+    require_backends,
     require_devices,
     require_models,
     require_options,
@@ -98,6 +99,7 @@ class Run:
             RunnerError: a backend or device cannot be had.
         """
         require_devices(self.spec)
+        require_backends(self.spec)
         require_models(self.spec)
         require_threads(threads_of(self.spec), "measure.threads")
         require_affinity(self.spec)

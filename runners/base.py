@@ -172,6 +172,8 @@ class Runner(AbstractContextManager["Runner"], ABC):
     Attributes:
         device_ms: spent in all calls so far with inputs and outputs on the device: the device-resident clock.
         on_call: told the input shapes and the milliseconds of each call on that clock.
+        set_ups: how often the backend prepared itself within a call so far, as by compiling for new shapes. What such a
+            call took is no warm time.
 
     Raises:
         RunnerError: the backend does not run the module's precision, or does not know an option.
@@ -198,6 +200,16 @@ class Runner(AbstractContextManager["Runner"], ABC):
         self.options = options
         self.device_ms = 0.0
         self.on_call: OnCall | None = None
+        self.set_ups = 0
+
+    @classmethod
+    def absence(cls, device: Device) -> str | None:
+        """Why this backend cannot run on a device here, and what to do, as far as it can be told before loading.
+
+        Args:
+            device: where it should run.
+        """
+        return None
 
     def __enter__(self) -> Runner:
         self._load()

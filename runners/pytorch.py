@@ -12,18 +12,30 @@ from torch import nn
 
 from runners.base import (
     NO_GRAPH_CAPTURE,
+    NO_OPTIONS,
     Array,
     Attestation,
     DeviceTensor,
     DeviceUnavailableError,
+    ModuleSource,
+    Options,
     Outputs,
     Runner,
     RunnerError,
     Value,
     to_numpy,
 )
-from runners.device import cuda_absence, cuda_driver
+from runners.device import Device, cuda_absence, cuda_driver
+from runners.effective import effective_precision, products_note
 from runners.registry import PRECISIONS
+from runners.torch_numerics import (
+    ProductWatch,
+    channels_last,
+    channels_last_note,
+    numerics,
+    product_precision,
+    put_channels_last,
+)
 
 
 @dataclass(frozen=True)
@@ -60,12 +72,29 @@ def intra_op_threads(count: int | None) -> Iterator[None]:
 
 
 class PyTorchRunner(Runner):
-    """The live module under `torch.inference_mode`, TF32 off as in every fp32 cell."""
+    """The live module under `torch.inference_mode`, TF32 off as in every fp32 cell.
+
+    `bf16` is PyTorch's autocast: products in bf16, what loses too much by it in fp32. The outputs have the signature's
+    types in any case. The option `channels_last` moves convolutions' weights and their inputs.
+    """
 
     backend = "pytorch"
     precisions = PRECISIONS[backend]
+    option_names = frozenset({"channels_last"})
     _module: nn.Module | None = None
     _threads_seen: int | None = None
+    _watch: ProductWatch | None = None
+    _provider = "eager"
+
+    def __init__(
+        self, source: ModuleSource, device: Device, threads: int | None = None, options: Options = NO_OPTIONS
+    ) -> None:
+        super().__init__(source, device, threads, options)
+        self._channels_last = options.get("channels_last", False)
+        if not isinstance(self._channels_last, bool):
+            raise RunnerError(
+                f"backend {self.backend}: option channels_last is {self._channels_last!r}; give true or false"
+            )
 
     def _load(self) -> None:
         if self.source.torch_module is None:
@@ -74,7 +103,12 @@ class PyTorchRunner(Runner):
         # TF32 keeps 10 bits of the mantissa and breaks parity with the other side; fp32 means fp32.
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
-        self._module = self.source.torch_module().to(self._torch_device()).eval()
+        module = self.source.torch_module().to(self._torch_device()).eval()
+        self._module = put_channels_last(module) if self._channels_last else module
+        self._watch = self._make_watch(self._module)
+
+    def _make_watch(self, module: nn.Module) -> ProductWatch | None:
+        return ProductWatch(module)
 
     def _require_device(self) -> None:
         if self.device.kind != "cuda":
@@ -83,13 +117,15 @@ class PyTorchRunner(Runner):
         if reason is None and not torch.cuda.is_available():
             reason = f"this PyTorch ({torch.__version__}) cannot use the GPU; install a CUDA build that fits the driver"
         if reason is not None:
-            raise DeviceUnavailableError(f"device {self.device} for pytorch: {reason}; use device cpu or mend that")
+            raise DeviceUnavailableError(
+                f"device {self.device} for {self.backend}: {reason}; use device cpu or mend that"
+            )
 
     def _torch_device(self) -> torch.device:
         return torch.device("cpu") if self.device.kind == "cpu" else torch.device("cuda", self.device.index)
 
     def _free(self) -> None:
-        self._module = None
+        self._module = self._watch = None
         if self.device.kind == "cuda":
             torch.cuda.empty_cache()
 
@@ -103,11 +139,23 @@ class PyTorchRunner(Runner):
         module = self._loaded()
         with intra_op_threads(self.threads), torch.inference_mode():
             self._threads_seen = torch.get_num_threads()
-            result = module(**{name: self._tensor(value) for name, value in inputs.items()})
+            tensors = {name: self._tensor(value) for name, value in inputs.items()}
+            with numerics(self.source.precision, self.device.kind):
+                result = self._call(module, tensors)
+            values = (result,) if isinstance(result, torch.Tensor) else result
+            specs = self.source.signature.outputs
+            outputs: Outputs = {
+                spec.name: TorchTensor(value.to(getattr(torch, spec.dtype)))
+                for spec, value in zip(specs, values, strict=True)
+            }
         self._wait()
-        values = (result,) if isinstance(result, torch.Tensor) else result
-        names = (spec.name for spec in self.source.signature.outputs)
-        return {name: TorchTensor(value) for name, value in zip(names, values, strict=True)}
+        if self._watch is not None:
+            self._watch.leave()
+        return outputs
+
+    def _call(self, module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        result: torch.Tensor | tuple[torch.Tensor, ...] = module(**tensors)
+        return result
 
     def _wait(self) -> None:
         if self.device.kind == "cuda":
@@ -120,32 +168,53 @@ class PyTorchRunner(Runner):
 
     def _tensor(self, value: Value) -> torch.Tensor:
         if isinstance(value, TorchTensor):
-            return value.tensor
-        return torch.from_numpy(np.ascontiguousarray(to_numpy(value))).to(self._torch_device())
+            tensor = value.tensor
+        else:
+            tensor = torch.from_numpy(np.ascontiguousarray(to_numpy(value))).to(self._torch_device())
+        return channels_last(tensor) if self._channels_last else tensor
 
     def attest(self) -> Attestation:
-        """Reads device and type off the module's own parameters, and the threads inside the latest run."""
+        """Reads the device off the module's own parameters, and threads and precision off its runs.
+
+        The precision is that of the products in the first run; before it, that of a product of 1 × 1 of the parameters'
+        type in the same context.
+        """
         parameter = next(self._loaded().parameters())
         threads = self._threads_seen
         if threads is None:
             with intra_op_threads(self.threads):
                 threads = torch.get_num_threads()
         on_cpu = parameter.device.type == "cpu"
+        products = self._products()
+        with numerics(self.source.precision, self.device.kind):
+            precision = effective_precision(products) or product_precision(parameter)
         return Attestation(
             backend=self.backend,
             version=torch.__version__,
             device=parameter.device.type if on_cpu else str(self.device),
-            precision=_PRECISION_OF[parameter.dtype],
-            providers=(f"eager-{parameter.device.type}",),
+            precision=precision,
+            providers=(f"{self._provider}-{parameter.device.type}",),
             threads=threads,
-            execution="eager",
+            execution=self._execution(),
             tf32=None if on_cpu else tf32_allowed(),
             graph_capture=NO_GRAPH_CAPTURE if on_cpu else "off",
             driver=None if on_cpu else cuda_driver(),
+            notes=tuple(self._notes(products)),
         )
 
+    def _products(self) -> Mapping[str, int]:
+        """Precision → products that ran in it; empty before the first run."""
+        return {} if self._watch is None else self._watch.seen
 
-_PRECISION_OF = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+    def _execution(self) -> str:
+        return "eager"
+
+    def _notes(self, products: Mapping[str, int]) -> Iterator[str]:
+        mixture = products_note(products)
+        if mixture is not None:
+            yield mixture
+        if self._channels_last:
+            yield channels_last_note(self._loaded())
 
 
 def tf32_allowed() -> bool:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 BACKENDS: Mapping[str, str] = {
     "pytorch": "runners.pytorch:PyTorchRunner",
+    "pytorch-compile": "runners.pytorch_compile:PyTorchCompileRunner",
     "onnxruntime": "runners.onnxruntime:OnnxRuntimeRunner",
+    "openvino": "runners.openvino:OpenVinoRunner",
     "dummy": "runners.dummy:DummyRunner",
 }
 
@@ -20,14 +22,21 @@ REAL_BACKENDS: tuple[str, ...] = tuple(name for name in BACKENDS if name != "dum
 """Those that run models; the dummy's answers are worth nothing to somebody who wants masks."""
 
 PRECISIONS: Mapping[str, tuple[str, ...]] = {
-    "pytorch": ("fp32",),
+    "pytorch": ("fp32", "bf16"),
+    "pytorch-compile": ("fp32", "bf16"),
     "onnxruntime": ("fp32", "fp16", "int8", "int8-static"),
+    "openvino": ("fp32", "bf16"),
     "dummy": ("fp32",),
 }
 """What each backend runs. `int8` quantises activations at run time, `int8-static` beforehand."""
 
+FILE_PRECISION: Mapping[str, str] = {"bf16": "fp32"}
+"""Precisions that a backend makes of another one's file by itself; the others have files of their own."""
 
-WANTS_MODULE = frozenset({"pytorch", "dummy"})
+EXTRAS: Mapping[str, tuple[str, str]] = {"openvino": ("openvino", "openvino")}
+"""Backend → the package it imports, and the extra of sambench that brings it. Those of the others are always here."""
+
+WANTS_MODULE = frozenset({"pytorch", "pytorch-compile", "dummy"})
 """Backends that run the PyTorch module itself rather than its ONNX file."""
 
 
@@ -36,9 +45,20 @@ def import_backend(backend: str) -> type[Runner]:
 
     Raises:
         KeyError: no backend of that name.
+        RunnerError: the backend's package is not installed.
     """
     module, _, name = BACKENDS[backend].partition(":")
-    kind: type[Runner] = getattr(import_module(module), name)
+    try:
+        kind: type[Runner] = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        package, extra = EXTRAS.get(backend, (None, None))
+        if package is None or error.name != package:
+            raise
+        from runners.base import RunnerError
+
+        raise RunnerError(
+            f'backend {backend}: the package {package} is not installed; run `pip install "sambench[{extra}]"`'
+        ) from None
     return kind
 
 
@@ -52,7 +72,7 @@ def make_runner(
 
     Raises:
         KeyError: no backend of that name.
-        RunnerError: the backend does not run the module's precision, or does not know an option.
+        RunnerError: the backend is not installed, does not run the module's precision, or does not know an option.
     """
     from runners.slowed import EXTRA, slowed
 

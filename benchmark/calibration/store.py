@@ -111,6 +111,8 @@ def machine_key(environment: Environment) -> str:
     """Changes with the machine and what decides times on it: another one's calibration says nothing of this one."""
     decides = environment.model_dump(include={"machine", "cpu", "cores", "gpu", "os", "threads", "governor", "driver"})
     versions = {name: environment.libraries.get(name) for name in ("torch", "onnxruntime-gpu", "onnxruntime")}
+    if "openvino" in environment.libraries:  # optional: where it is absent, the key stays what it was
+        versions["openvino"] = environment.libraries["openvino"]
     return sha256_text(str(sorted(decides.items())), str(sorted(versions.items())))[:12]
 
 

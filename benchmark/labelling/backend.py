@@ -24,6 +24,7 @@ from exporters.fetch import cache_dir
 from exporters.manifest import Manifest, load_manifest
 from exporters.sam import LoadedSam
 from runners.base import ModuleSource, Runner, RunnerError
+from runners.registry import WANTS_MODULE
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def _sources(
     task: Task, sam: LoadedSam, settings: LabelSettings, libraries: Mapping[str, str], progress: Progress
 ) -> list[ModuleSource]:
     parts = (sam.encoder, sam.decoder)
-    if settings.backend == "pytorch":
+    if settings.backend in WANTS_MODULE:
         return [module_source(part, Path()) for part in parts]
     name, precision = sam.model.name, settings.precision
     key = sha256_text(sam.weights.key, settings.masks)

@@ -282,7 +282,9 @@ def _start(lane: LaneWorker) -> dict[str, object]:
         "load_ms": lane.loaded.load_ms,
     }
     if lane.looked is not None:
-        facts |= {"worker": lane.looked.facts, "memory": lane.looked.memory, "energy": lane.looked.energy}
+        looked = lane.looked
+        facts |= {"worker": looked.facts, "memory": looked.memory, "energy": looked.energy}
+        facts["attestation"] = looked.attestation
     if lane.warmed is not None:
         facts["warmup"] = warm_up_record(lane)
     return facts

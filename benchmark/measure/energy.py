@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,12 +195,17 @@ class EnergyTally:
         self._reason: str | None = "nothing was measured"
 
     @contextmanager
-    def of(self, units: int) -> Iterator[None]:
-        """Brackets so many units of work."""
+    def of(self, units: int, if_: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Brackets so many units of work.
+
+        Args:
+            units: of work.
+            if_: asked afterwards: whether the work counts.
+        """
         self._meter.start()
         yield
         joules, self._source, self._reason = self._meter.stop()
-        if joules is not None:
+        if joules is not None and if_():
             self._joules += joules
             self._units += units
 

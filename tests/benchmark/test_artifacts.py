@@ -67,3 +67,11 @@ def test_other_weights_and_other_libraries_are_exported_anew(exporter: Exporter)
     exporter.ensure("fp32", weights="b")
     exporter.ensure("fp32", torch="3.0")
     assert len({folder for folder, _ in exporter.exported}) == 3
+
+
+def test_bf16_is_made_of_the_fp32_file_and_called_bf16(exporter: Exporter) -> None:
+    """Nothing is exported twice, and what runs is held against the precision that was asked for."""
+    full, reduced = exporter.ensure("fp32"), exporter.ensure("bf16")
+    assert [precision for _, precision in exporter.exported] == ["fp32"]
+    assert [source.onnx_path for source in reduced] == [source.onnx_path for source in full]
+    assert [source.precision for source in reduced] == ["bf16", "bf16"]

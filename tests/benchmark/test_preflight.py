@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.preflight import require_affinity, require_models, require_options, require_threads
+from benchmark.preflight import require_affinity, require_backends, require_models, require_options, require_threads
 from benchmark.spec import Spec
+from runners.registry import import_backend
 
 
 def test_a_missing_checkpoint_is_told_before_the_first_model_is_loaded(tmp_path: Path) -> None:
@@ -66,3 +68,26 @@ def test_where_processes_cannot_be_placed_that_is_said_and_not_ignored(monkeypat
     require_affinity(spec_with())
     with pytest.raises(InputError, match=r"measure\.affinity: this system does not let a process choose"):
         require_affinity(spec_with(measure={"affinity": [0]}))
+
+
+def test_a_backend_that_is_not_installed_or_has_no_compiler_is_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    require_backends(spec_with())
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "runners.openvino", raising=False)
+    with pytest.raises(InputError, match=r'^backends: backend openvino: .*run `pip install "sambench\[openvino\]"`$'):
+        require_backends(spec_with(backends=["pytorch", "openvino"]))
+    compiling = import_backend("pytorch-compile")
+    monkeypatch.setattr(compiling, "absence", classmethod(lambda cls, device: "no C++ compiler"))
+    with pytest.raises(InputError, match=r"^backends: no C\+\+ compiler$"):
+        require_backends(spec_with(backends=["pytorch", "pytorch-compile"]))
+
+
+def test_a_backend_that_runs_on_one_of_the_devices_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the other one its cells fail and say why; the run is worth having."""
+    told = {"cpu": None, "cuda": "only a CPU"}
+    monkeypatch.setattr(import_backend("dummy"), "absence", classmethod(lambda cls, device: told[device.kind]))
+    require_backends(spec_with(backends=["dummy"], devices=["cpu", "cuda"]))
+    with pytest.raises(InputError, match="backends: only a CPU"):
+        require_backends(spec_with(backends=["dummy"], devices=["cuda"]))

@@ -86,7 +86,7 @@ def test_name_and_data_are_enough() -> None:
         (
             content(precisions=["int3"]),
             "precisions",
-            "'int3' is no precision; choose from fp16, fp32, int8",
+            "'int3' is no precision; choose from bf16, fp16, fp32, int8",
         ),
         (content(backends=[]), "backends", "at least 1"),
         (content(devices=[]), "devices", "at least 1"),

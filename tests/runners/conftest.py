@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,14 @@ def source(part: Exportable, tmp_path_factory: pytest.TempPathFactory) -> Module
         torch_module=lambda: copy.deepcopy(part.module),
         onnx_path=folder / "tiny.onnx",
     )
+
+
+@pytest.fixture(autouse=True)
+def _compiled_once(monkeypatch: pytest.MonkeyPatch, common_folder: Path) -> None:
+    """Tests of many kinds run the tiny module through torch.compile, whose compiler takes seconds each time."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(common_folder / "inductor"))
+    if "runners.pytorch_compile" in sys.modules:
+        monkeypatch.setattr("runners.pytorch_compile.COMPILING", {})
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from exporters.exportable import Exportable
 from runners.base import ModuleSource, RunnerError
 from runners.device import Device
 from runners.pytorch import PyTorchRunner, TorchTensor, tf32_allowed
+from runners.torch_numerics import channels_last_note, put_channels_last
 from tests.runners.conftest import feed
 
 CPU = Device("cpu")
@@ -160,3 +163,59 @@ def test_a_read_only_array_can_be_an_input(source: ModuleSource) -> None:
         for value in inputs.values():
             value.flags.writeable = False
         np.testing.assert_array_equal(runner.run(inputs)["features"].numpy(), expected)
+
+
+class Mixed(torch.nn.Module):
+    """A convolution that keeps itself out of autocast, as careful networks do, and one that does not."""
+
+    def __init__(self, careful: bool) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(3, 3, 1), torch.nn.Conv2d(3, 3, 1)
+        self.careful = careful
+
+    def forward(self, image: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.autocast("cpu", enabled=not self.careful):
+            hidden = self.first(image)
+        return self.second(hidden), scale[:, None].expand(-1, 8)
+
+
+def test_bf16_computes_products_in_bf16_and_gives_outputs_of_the_signatures_type(source: ModuleSource) -> None:
+    with PyTorchRunner(source, CPU) as runner:
+        expected = runner.run(feed())["features"].numpy()
+    with PyTorchRunner(replace(source, precision="bf16"), CPU) as runner:
+        assert runner.attest().precision == "bf16"
+        got = runner.run(feed())
+        told = runner.attest()
+    assert (told.precision, told.notes) == ("bf16", ())
+    assert {tensor.dtype for tensor in got.values()} == {"float32"}
+    error = np.abs(got["features"].numpy() - expected).max()
+    assert 1e-5 < error < 2e-2  # bf16 has 8 bits: fp32 in disguise would differ by less
+
+
+@pytest.mark.parametrize(("careful", "precision"), [(True, "mixed"), (False, "bf16")])
+def test_what_the_first_runs_products_were_is_attested_and_not_what_autocast_was_told(
+    careful: bool, precision: str, source: ModuleSource
+) -> None:
+    mixed = replace(source, torch_module=lambda: Mixed(careful), precision="bf16")
+    with PyTorchRunner(mixed, CPU) as runner:
+        runner.run(feed())
+        told = runner.attest()
+        assert not any(part._forward_hooks for part in runner._loaded().modules())  # they would cost time
+    assert told.precision == precision
+    assert told.notes == (("of 2 products 1 ran in fp32, 1 in bf16",) if careful else ())
+
+
+def test_channels_last_moves_weights_and_inputs_and_changes_no_number(source: ModuleSource) -> None:
+    with PyTorchRunner(source, CPU) as runner:
+        expected = runner.run(feed())["features"].numpy()
+    with PyTorchRunner(source, CPU, options={"channels_last": True}) as runner:
+        placed = runner._place(feed())["image"].tensor  # type: ignore[attr-defined]
+        assert placed.is_contiguous(memory_format=torch.channels_last)
+        np.testing.assert_allclose(runner.run(feed())["features"].numpy(), expected, atol=1e-5)
+        assert runner.attest().notes == ("channels last: 2 of 2 convolutions",)
+
+
+def test_channels_last_takes_2d_and_3d_convolutions_in_one_module() -> None:
+    both = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), torch.nn.Conv3d(2, 4, 3), torch.nn.Conv1d(2, 4, 3))
+    assert channels_last_note(both) == "channels last: 0 of 2 convolutions"
+    assert channels_last_note(put_channels_last(both)) == "channels last: 2 of 2 convolutions"

@@ -16,7 +16,10 @@ from benchmark.labelling.settings import parse_settings
         ({"model": "sam9"}, "--model: 'sam9' is no model; choose from litemedsam, "),
         ({"prompt": "circle"}, "--prompt: prompt strategy 'circle': there is no such one; known are box, "),
         ({"prompt": "points0"}, "--prompt: prompt strategy 'points0': n must be a whole number from 1 to 100"),
-        ({"backend": "caffe"}, "--backend: 'caffe' is no backend; choose from onnxruntime, pytorch"),
+        (
+            {"backend": "caffe"},
+            "--backend: 'caffe' is no backend; choose from onnxruntime, openvino, pytorch, pytorch-compile",
+        ),
         ({"backend": "pytorch", "precision": "int8"}, "--precision: 'int8' is no precision of this backend; choose"),
         ({"precision": "fp8"}, "--precision: 'fp8' is no precision of this backend; choose from fp16, fp32, int8"),
         ({"device": "tpu"}, "--device: 'tpu' is not a device; use cpu, cuda or cuda:N"),
@@ -48,3 +51,8 @@ def test_the_same_labels_in_another_order_are_the_same_labelling() -> None:
 
 def test_one_device_has_one_name() -> None:
     assert parse_settings(device="cuda:0").device == "cuda"
+
+
+def test_bf16_labels_nothing_because_no_export_was_held_to_a_gate() -> None:
+    with pytest.raises(InputError, match=r"--precision: bf16 has no export that a gate was held to.*; take fp32"):
+        parse_settings(backend="openvino", precision="bf16")

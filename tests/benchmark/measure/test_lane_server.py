@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from benchmark.measure import lane_server
 from benchmark.measure.lane_server import LaneRecipe, LaneServer
 from benchmark.results import LaneKey
 from benchmark.stages.base import Outcome, Unit
-from runners.base import Shapes
+from runners.base import Attestation, Shapes
 from tests.benchmark.measure.fake_lanes import ATTESTED, Fake, make_slices
 
 KEY = ("c1", 0)
@@ -22,6 +23,12 @@ KEY = ("c1", 0)
 
 class FakeRunner:
     on_call: Any = None
+    set_ups = 0
+    source = SimpleNamespace(precision="fp32")
+
+    def attest(self) -> Attestation:
+        """Tells more after the calls, as compiled code does."""
+        return Attestation("onnxruntime", "1", "cpu", "fp32", (), notes=(f"{self.set_ups} compiled",))
 
 
 class Calling(Fake):
@@ -166,3 +173,43 @@ def test_it_looks_at_its_own_process(made: Made) -> None:
     assert 0 < look.memory.before_mib <= look.memory.peak_mib
     assert look.facts.variables is not None
     assert (look.energy.joules_per_unit is None) != (look.energy.source is not None and look.energy.reason is None)
+
+
+def test_passes_in_which_the_backend_compiled_are_repeated_because_they_are_no_warm_times(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another number of prompts in a slice of a known shape makes torch.compile compile again, for half a minute."""
+    server, pipeline = made
+    server.load()
+    server.turn(KEY, unit(), calls=1)
+    compiling_in = {pipeline.calls + 1, pipeline.calls + 4}  # passes from here on; two a turn
+
+    def process(unit: Unit) -> Outcome:
+        outcome = Calling.process(pipeline, unit)
+        pipeline.runner.set_ups += pipeline.calls in compiling_in
+        return outcome
+
+    monkeypatch.setattr(pipeline, "process", process)
+    before = pipeline.calls
+    reply = server.turn(("c1", 1), unit(), calls=2)
+    assert pipeline.calls - before == 6  # twice with a set-up within, then without
+    assert len(reply.outcomes) == 2
+    assert [call.milliseconds for call in reply.calls] == [4.0 + before + 4, 4.0 + before + 5]
+    assert server.look().attestation["encoder"].notes == ["2 compiled"]
+
+
+def test_a_backend_that_compiles_in_every_pass_is_not_repeated_for_ever(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, pipeline = made
+    server.load()
+    server.turn(KEY, unit(), calls=1)
+
+    def process(unit: Unit) -> Outcome:
+        pipeline.runner.set_ups += 1
+        return Calling.process(pipeline, unit)
+
+    monkeypatch.setattr(pipeline, "process", process)
+    before = pipeline.calls
+    assert len(server.turn(KEY, unit(), calls=1).outcomes) == 1
+    assert pipeline.calls - before == lane_server.MOST_SET_UPS + 1
