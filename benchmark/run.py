@@ -247,7 +247,8 @@ class Run:
             advance = self.progress.start(f"export {what} to ONNX and verify it", 1)
             libraries = self._environment.libraries
             sources[precision] = ensure_artifact(self.run_dir, name, weights, parts, precision, export, libraries)
-            if artifact := artifact_facts(self.run_dir, sources[precision][0]):
+            artifact = artifact_facts(self.run_dir, sources[precision][0])
+            if artifact and artifact not in self._results.artifacts:
                 self._results.artifacts.append(artifact)
             advance(1, "")
         return sources
