@@ -112,7 +112,8 @@ def hull(members: Sequence[Comparison]) -> str:
     bounds = [comparison.ci95 for comparison in members if comparison.ci95 is not None]
     outer = (min(low for low, _ in bounds), max(high for _, high in bounds)) if len(bounds) == len(members) else None
     shown = interval(outer)
-    return f"{'–'.join(ends)} {shown}" if shown != ABSENT else f"{'–'.join(ends)} (no interval)"
+    text = "–".join([*(end.removesuffix("×") for end in ends[:-1]), ends[-1]])
+    return f"{text} {shown}" if shown != ABSENT else f"{text} (no interval)"
 
 
 def _with_interval(comparison: Comparison) -> str:

@@ -26,7 +26,7 @@ def test_several_comparisons_show_the_range_and_the_outer_bounds(results: Result
     cells = [cell("pseudolabel", SPLEEN, p, b) for p in ("box", "point") for b in ("pytorch", "onnxruntime")]
     compared = [comparison("pseudolabel", SPLEEN, "box", 2.5), comparison("pseudolabel", SPLEEN, "point", 1.2)]
     found = lines(of(results, cells, compared), 0, "ONNX Runtime")
-    assert found[:3] == ["▲ faster", "1.20×–2.50× [1.14, 2.57]", "gate ✓, Dice 0.0000"]
+    assert found[:3] == ["▲ faster", "1.20–2.50× [1.14, 2.57]", "gate ✓, Dice 0.0000"]
     assert found[3].startswith("encoder ") and found[3].endswith("% of peak")
     assert found[4].endswith(" MiB")
     assert lines(of(results, cells, compared), 0, "PyTorch")[0] == "baseline"
@@ -38,7 +38,7 @@ def test_the_gravest_outcome_is_named_and_counted(results: Results) -> None:
     assert lines(table, 0, "ONNX Runtime")[0] == "✗ not measured in 1 of 4"
     assert lines(table, 1, "ONNX Runtime")[:3] == [
         "✗ gate failed in 1 of 4",
-        "1.37×–1.42× [1.31, 1.49]",
+        "1.37–1.42× [1.31, 1.49]",
         "gate ✗ in 1 of 4, Dice −0.0213",
     ]
     assert any("out of memory" in note for note in table.footnotes)
