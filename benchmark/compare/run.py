@@ -63,7 +63,7 @@ def compare_runs(
         differences=list(found),
         cells=cells,
         offences=[one for rule in rules if rule.name not in allowed for one in _offences(rule, cells, judged)],
-        drift=_drift(base, new, cells),
+        drift=[*_busy(base, new), *_drift(base, new, cells)],
     )
 
 
@@ -153,6 +153,16 @@ def change_words(change: Change) -> str:
         return f"{metric.title} {change.change:+.4f}{interval} ({change.how})"
     interval = f" [{100 * change.ci95[0]:+.1f}, {100 * change.ci95[1]:+.1f}]" if change.ci95 else ""
     return f"{metric.title} {100 * change.change:+.1f} %{interval} ({change.how})"
+
+
+def _busy(base: Results, new: Results) -> list[str]:
+    """Other work hits backends differently, so that even their ratio moves."""
+    sides = (("base", base.environment.busy), ("new run", new.environment.busy))
+    return [
+        f"The machine was busy before the {side}, which moves ratios, too ({busy}): compare runs of an idle machine"
+        for side, busy in sides
+        if busy
+    ]
 
 
 def _peak_change(base: Results, new: Results, device: str) -> float | None:

@@ -47,6 +47,13 @@ def test_a_machine_that_became_slower_is_told_and_hides_no_regression(measured: 
     assert "the machine itself became slower" in (reference.reason or "")
 
 
+def test_a_busy_machine_is_told(measured: Measured, compared: Compared) -> None:
+    base, new = measured(1), measured(2)
+    idle = base.model_copy(update={"environment": base.environment.model_copy(update={"busy": None})})
+    assert any(line.startswith("The machine was busy before the new run") for line in compared(idle, new).drift)
+    assert not any("base" in line for line in compared(idle, new).drift)
+
+
 def test_code_that_slowed_both_backends_is_a_regression_of_the_reference(
     measured: Measured, compared: Compared
 ) -> None:
