@@ -57,9 +57,12 @@ def main() -> None:
     try:
         app()
     except Exception as error:  # only to find out whose mistake it is; anything unknown is raised again
-        if not _is_users_mistake(error):
+        if isinstance(error, OSError) and error.filename is not None and not isinstance(error, BrokenPipeError):
+            complain(f"{error.filename}: {error.strerror}; name a place that can be read and written")
+        elif _is_users_mistake(error):
+            complain(str(error))
+        else:
             raise
-        complain(str(error))
         sys.exit(MISTAKE)
 
 

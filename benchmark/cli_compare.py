@@ -40,7 +40,7 @@ def compare(
     from rich.console import Console
 
     from benchmark.compare.comparable import parse_allowed
-    from benchmark.compare.places import find_results
+    from benchmark.compare.places import find_results, require_outputs
     from benchmark.compare.rules import parse_rules
     from benchmark.compare.run import calibration_of, compare_runs, warnings
     from benchmark.console import complain
@@ -48,6 +48,7 @@ def compare(
     from reports.comparison import print_comparison, summarize_comparison
     from reports.comparison_markdown import comparison_markdown
 
+    require_outputs({"--markdown": markdown, "--json": json_}, (base, new))
     rules = parse_rules(fail_on or [])
     allowed = parse_allowed(allow or [])
     (old, old_place), (found, new_place) = find_results(base), find_results(new)

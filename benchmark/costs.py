@@ -50,7 +50,9 @@ class ModuleCosts:
         return self._known[key]
 
 
-def module_cost(module: str, calls: Sequence[ShapeCalls], costs: ModuleCosts | None) -> ModuleCost:
+def module_cost(
+    module: str, calls: Sequence[ShapeCalls], costs: ModuleCosts | None, full_precision: bool = True
+) -> ModuleCost:
     """The cost of a module's calls.
 
     The share of peak is all their operations over all their time, against the fp32 rate of the machine's own matrix
@@ -60,6 +62,7 @@ def module_cost(module: str, calls: Sequence[ShapeCalls], costs: ModuleCosts | N
         module: its name.
         calls: by shapes.
         costs: counts operations; None where nothing is known of them.
+        full_precision: whether it computes in fp32, which cannot be faster than the machine's fp32 products.
     """
     milliseconds = [ms for some in calls for ms in some.ms]
     flops = [(costs.flops(module, some.shapes) if costs else None, some.ms) for some in calls]
@@ -75,6 +78,8 @@ def module_cost(module: str, calls: Sequence[ShapeCalls], costs: ModuleCosts | N
             reason = (costs.peak.reason if costs.peak else None) or "the machine's rate was not measured"
         else:
             share = total / 1e9 / (sum(milliseconds) / 1e3) / costs.peak.fp32_gflops
+            if share > 1 and full_precision:
+                share, reason = None, "above the measured peak, so the machine was slower when that was measured"
     return ModuleCost(
         calls=len(milliseconds),
         p50_ms=median(milliseconds) if milliseconds else None,

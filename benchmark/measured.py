@@ -5,13 +5,18 @@ A value that could not be had is null and a reason stands beside it; it is never
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
+
+LONGEST_MS = 1e9
+"""Eleven days: no unit of work takes longer, and a file that says so is damaged."""
 
 
 class Part(BaseModel):
     """A part of results.json or of a record."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Latency(Part):
@@ -21,7 +26,9 @@ class Latency(Part):
     p90: float | None
     p99: float | None
     mean: float | None
-    samples: list[float] = Field(description="every timed sample in the order measured, ms")
+    samples: list[Annotated[float, Field(ge=0, le=LONGEST_MS)]] = Field(
+        description="every timed sample in the order measured, ms"
+    )
     reason: str | None = Field(default=None, description="why a percentile is null")
 
 

@@ -182,16 +182,30 @@ def sole_user(run_dir: Path, lock_dir: Path | None = None) -> Iterator[None]:
         lock.unlink(missing_ok=True)
 
 
+def _name_in(run_dir: Path) -> str | None:
+    """The name of the run that a folder holds; None where that cannot be told."""
+    try:
+        found = yaml.safe_load((run_dir / SPEC_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    name = found.get("name") if isinstance(found, dict) else None
+    return name if isinstance(name, str) else None
+
+
 def claim_run_dir(run_dir: Path, spec: Spec) -> None:
     """Makes the run folder, or takes up an earlier run's; somebody else's folder is left alone.
 
     Raises:
-        InputError: the folder is a file, or holds other things.
+        InputError: the folder is a file, or holds other things or a run of another name.
     """
     if run_dir.exists() and not run_dir.is_dir():
         raise InputError(f"--out {run_dir}: is a file; name a folder")
     if run_dir.is_dir() and any(run_dir.iterdir()) and not (run_dir / SPEC_FILE).is_file():
         raise InputError(f"--out {run_dir}: not empty and no run of sambench; name a new folder")
+    if (name := _name_in(run_dir)) not in (None, spec.name):
+        raise InputError(
+            f"--out {run_dir}: holds the run {name!r}, and this specification is {spec.name!r}; name another folder"
+        )
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

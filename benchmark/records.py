@@ -5,6 +5,7 @@ They are what makes a run resumable: a case with a record is not measured again.
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 
 from pydantic import Field
@@ -12,6 +13,9 @@ from pydantic import Field
 from benchmark.files import write_text_atomically
 from benchmark.measured import Attested, Energy, Memory, Part, Seconds, Server, WarmUp, WorkerFacts
 from benchmark.results import Effort, Picture
+
+RECORDS = "records"
+"""The folder of records in a run's."""
 
 
 class OfflineRecord(Part):
@@ -129,3 +133,11 @@ class RecordStore:
 
     def _path(self, case: str) -> Path:
         return self.folder / f"{case}.json"
+
+
+def last_measured(run_dir: Path) -> str | None:
+    """When the newest record of a run was written, UTC in ISO 8601: a run that measures nothing again is no newer."""
+    times = [path.stat().st_mtime for path in (run_dir / RECORDS).rglob("*.json")]
+    if not times:
+        return None
+    return datetime.fromtimestamp(max(times), timezone.utc).isoformat(timespec="seconds")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import InputError
 from benchmark.files import write_text_atomically
@@ -92,7 +92,7 @@ class CaseDice(Part):
 
     case: str
     label: str
-    dice: float | None
+    dice: float | None = Field(ge=0, le=1)
     reason: str | None = None
 
 
@@ -118,7 +118,7 @@ class Cell(Part):
     precision: str
     status: Status
     reason: str | None = None
-    dice: float | None = Field(default=None, description="mean of dice_per_case, nulls left out")
+    dice: float | None = Field(default=None, ge=0, le=1, description="mean of dice_per_case, nulls left out")
     dice_per_case: list[CaseDice] = Field(default=[])
     nsd: float | None = Field(default=None, description="mean of surface_per_case, nulls left out")
     nsd_tolerance_mm: float | None = Field(default=None, description="the task's")
@@ -303,6 +303,14 @@ class Results(Part):
     measuring: Seconds | None = Field(default=None, description="where the time of all measurements together went")
     calibration: str | None = Field(default=None, description="what calibration of this machine was used, in words")
     notes: list[str] = Field(default=[])
+
+    @model_validator(mode="after")
+    def _each_cell_once(self) -> Results:
+        identities = [(c.stage, c.task, c.model, c.prompt, c.backend, c.device, c.precision) for c in self.cells]
+        if len(set(identities)) < len(identities):
+            twice = next(one for one in identities if identities.count(one) > 1)
+            raise ValueError(f"the cell {', '.join(map(str, twice))} stands twice")
+        return self
 
 
 def save_results(results: Results, run_dir: Path) -> Path:

@@ -35,6 +35,7 @@ from benchmark.preflight import (
     sole_user,
 )
 from benchmark.prompts import Prompter
+from benchmark.records import last_measured
 from benchmark.results import LaneKey, Results, Stage, save_results
 from benchmark.samples import task_samples
 from benchmark.segmentation import Segmentation
@@ -118,7 +119,8 @@ class Run:
             self._results.supervision = weak_against_full(self._results)
             self._results.measuring = total(self._seconds) if self._seconds else None
             self._results.notes.extend(allocator_notes(self._results.cells))
-            results = self._results.model_copy(update={"seconds": round(elapsed(), 1)})
+            measured = last_measured(self.run_dir) or self._results.created
+            results = self._results.model_copy(update={"seconds": round(elapsed(), 1), "created": measured})
         save_results(results, self.run_dir)
         return results
 

@@ -215,12 +215,19 @@ def _set(content: dict[str, Any], override: str, example: str = "measure.repeats
     content[last] = value
 
 
+WORDS = {
+    "tuple_type": "is not a list; write it as [a, b]",
+    "list_type": "is not a list; write it as [a, b]",
+}
+"""Of pydantic's own messages those that speak of Python."""
+
+
 def _explain(error: ValidationError, page: str = "docs/spec.md") -> str:
     """The first mistakes, as `field: what is wrong`, in one line."""
     parts = []
     for item in error.errors()[:3]:
         field = ".".join(str(part) for part in item["loc"]) or "specification"
-        message = item["msg"].removeprefix("Value error, ")
+        message = WORDS.get(item["type"], item["msg"]).removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = f"is not a field here; see {page} for the fields"
         parts.append(f"{field}: {message}")

@@ -153,6 +153,15 @@ def _baseline(view: View, choice: Choice) -> str:
     return view.sides(choice.members[0])[1]
 
 
+def _what_lacks(counted: Sequence[Comparison]) -> str:
+    """What would decide it, where too few pairs are all that is wrong."""
+    if any(comparison.ci95 is not None for comparison in counted):
+        return ""
+    pairs = sorted({comparison.pairs for comparison in counted})
+    shown = count(pairs[0], "pair") if len(pairs) == 1 else f"{pairs[0]:,} to {pairs[-1]:,} pairs"
+    return f": {shown} of turns are too few for an interval; give it more time (--budget 5m)"
+
+
 def _why_keep(view: View, choice: Choice) -> str:
     candidate = view.sides(choice.members[0])[0]
     failed = [comparison for comparison in choice.members if view.outcome(comparison) == "gate"]
@@ -180,8 +189,8 @@ def _otherwise(view: View, choice: Choice) -> str:
         unclear = sum(view.outcome(comparison) == "inconclusive" for comparison in counted)
         share = f" in {unclear} of {count(len(counted), 'comparison')}" if len(counted) > 1 else ""
         return sentence(
-            f"Undecided for {choice.where}: {candidate} against {baseline} is inconclusive{share},"
-            f" at {speed_range(counted)}"
+            f"Undecided for {choice.where}: {candidate} against {baseline} is inconclusive{share}, at {hull(counted)}"
+            f"{_what_lacks(counted)}"
         )
     first = choice.members[0]
     return sentence(

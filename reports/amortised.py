@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
-from statistics import median
 
 from benchmark.results import Cell
 from reports.lineup import REFERENCE_LANE
@@ -105,16 +104,18 @@ def slice_cost(view: View, cell: Cell) -> Cost | None:
 
 
 def start_ms(cell: Cell) -> float | None:
-    """What a process costs beyond its warm slices; None without a warm-up, which tells what a steady pass takes.
+    """What a process costs beyond its warm slices; None where loading, first call or warm times were not recorded.
 
-    Loading, and by how much the first call and the passes of the warm-up were longer than its later half is at the
-    median: what they took in full would charge a backend for passes that did their work.
+    Loading, and by how much the first call and the passes of the warm-up were longer than a warm slice is at the
+    median: what they took in full would charge a backend for passes that did their work. One that was shorter saves
+    nothing: that is the machine's noise.
     """
-    if cell.load_ms is None or cell.first_call_ms is None or cell.warmup is None or not cell.warmup.samples_ms:
+    warm = cell.latency_ms.p50 if cell.latency_ms else None
+    if cell.load_ms is None or cell.first_call_ms is None or warm is None:
         return None
-    passes = cell.warmup.samples_ms
-    steady = median(passes[len(passes) // 2 :])
-    return cell.load_ms + sum(ms - steady for ms in (cell.first_call_ms, *passes))
+    passes = (cell.first_call_ms, *(cell.warmup.samples_ms if cell.warmup else ()))
+    beyond: float = sum(max(0.0, ms - warm) for ms in passes)
+    return cell.load_ms + beyond
 
 
 def process_cost(cell: Cell) -> Cost | None:
@@ -154,7 +155,7 @@ def amortised_table(view: View) -> Table | None:
             " price of a prompt among as many as were measured; far from there it is an extrapolation. An object counts"
             " as one prompt, its corrections and components included. A backend pays off where it takes less time than"
             " PyTorch fp32 on the same device, by the means and without an interval. Start is loading, and by how much"
-            " the first call and the warm-up's passes were longer than a steady pass."
+            " the first call and the warm-up's passes were longer than a warm slice."
         ),
     )
 
@@ -181,7 +182,7 @@ def _identity(cell: Cell) -> tuple[str | None, ...]:
 
 def _row(view: View, cell: Cell, cost: Cost, reference: Cell | None, unsure: Outcome | None) -> tuple[Value, ...]:
     start, prompts = start_ms(cell), prompts_per_slice(view, cell)
-    untold = absent("the run recorded no loading, first call or warm-up")
+    untold = absent("the run recorded no loading, first call or warm times")
     return (
         *map(Value, (cell.task, cell.model, cell.prompt or "", view.variant(cell))),
         Value(milliseconds(cost.once), number=cost.once),

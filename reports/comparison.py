@@ -73,6 +73,9 @@ def _headline(compared: RunComparison) -> str:
     verdicts = [one.verdict for cell in judged for one in cell.changes if one.metric in compared.metrics]
     better, unsure = verdicts.count("improvement"), verdicts.count("inconclusive")
     told = [f"{count(better, 'improvement')}"] * bool(better) + [f"{unsure} inconclusive"] * bool(unsure)
+    for fate in ("missing", "newly failing", "still failing"):
+        if number := sum(cell.fate == fate for cell in judged):
+            told.append(f"{number} {fate}")
     return sentence(f"No regression in {count(len(judged), 'cell')}{': ' if told else ''}{', '.join(told)}")
 
 

@@ -49,7 +49,7 @@ def _tone(kinds: Sequence[str]) -> Tone:
 
 def _untold(view: View, found: Sequence[Choice]) -> list[str]:
     """The findings of those candidates of which the advice does not say everything."""
-    told = [comparison for choice in found if choice.kind == "use" for comparison in choice.members]
+    told = [comparison for choice in found if choice.kind in ("use", "open") for comparison in choice.members]
     return [finding(view, group) for group in by_candidate(view) if not all(one in told for one in group)]
 
 
@@ -64,7 +64,7 @@ def certainty(view: View) -> str:
     verdicts = count(len(counted), "verdict")
     which = f"the {verdicts} {'is' if len(counted) == 1 else 'are all'} clear"
     if clear < len(counted):
-        which = f"{clear} of {verdicts} {'is' if clear == 1 else 'are'} clear"
+        which = f"{clear or 'none'} of {verdicts} {'is' if clear < 2 else 'are'} clear"
     pairs = sorted({comparison.pairs for comparison in counted})
     from_to = count(pairs[0], "pair") if len(pairs) == 1 else f"{pairs[0]:,} to {pairs[-1]:,} pairs"
     return sentence(f"How sure: {which}{width}, from {from_to} of turns{_each(counted)}; {_calibrated(view)}")
@@ -77,7 +77,7 @@ def _each(counted: Sequence[Comparison]) -> str:
 def _calibrated(view: View) -> str:
     if view.results.calibration:
         return f"this machine was {view.results.calibration}"
-    return "this machine was not calibrated, so its noise floor is not known (`sambench calibrate` finds it)"
+    return "this machine was not calibrated, so its noise floor is not known (sambench calibrate finds it)"
 
 
 def _trouble(view: View) -> list[str]:

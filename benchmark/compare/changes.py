@@ -47,15 +47,16 @@ def ratio_change(metric: str, base: Sequence[float], new: Sequence[float], limit
     if not base or not new or min(*base, *new) <= 0:
         return absent(metric, limit, "a run has no samples of it", how)
     logs = [np.log(np.asarray(samples, dtype=float)) for samples in (base, new)]
+    # Shown as every report shows them: of an even number, that is not the exponential of the logarithms' median.
+    values = (float(np.median(base)), float(np.median(new)))
     middle = [float(np.median(log)) for log in logs]
     if min(len(base), len(new)) < PAIRS_NEEDED:
         ratio = middle[1] - middle[0]
         why = f"{min(len(base), len(new))} samples; an interval needs {PAIRS_NEEDED}"
-        return _of_logs(metric, (math.exp(middle[0]), math.exp(middle[1])), ratio, None, limit, floor, how, why)
+        return _of_logs(metric, values, ratio, None, limit, floor, how, why)
     bounds = [median_interval(log) for log in logs]
     below = (middle[1] - bounds[1][0], bounds[0][1] - middle[0])
     above = (bounds[1][1] - middle[1], middle[0] - bounds[0][0])
-    values = (math.exp(middle[0]), math.exp(middle[1]))
     return _of_logs(metric, values, middle[1] - middle[0], (below, above), limit, floor, how)
 
 

@@ -47,6 +47,11 @@ def compare_runs(
     forbidding = [one for one in found if one.blocking and one.kind not in allowed]
     if forbidding:
         raise InputError(_refusal(places, forbidding))
+    for results, place in ((base, places[0]), (new, places[1])):
+        if not results.cells:
+            raise InputError(
+                f"{place}: holds no cells, so there is nothing to compare; name a run that measured something"
+            )
     limits = {name: metric.limit for name, metric in METRICS.items()}
     limits |= {rule.name: rule.limit for rule in rules if rule.limit is not None}
     floors = floors_of(calibration)
@@ -150,9 +155,13 @@ def change_words(change: Change) -> str:
         return f"{metric.title}: {change.reason}"
     if not metric.relative:
         interval = f" [{change.ci95[0]:+.4f}, {change.ci95[1]:+.4f}]" if change.ci95 else ""
-        return f"{metric.title} {change.change:+.4f}{interval} ({change.how})"
+        return _signed(f"{metric.title} {change.change:+.4f}{interval}") + f" ({change.how})"
     interval = f" [{100 * change.ci95[0]:+.1f}, {100 * change.ci95[1]:+.1f}]" if change.ci95 else ""
-    return f"{metric.title} {100 * change.change:+.1f} %{interval} ({change.how})"
+    return _signed(f"{metric.title} {100 * change.change:+.1f} %{interval}") + f" ({change.how})"
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", "−")
 
 
 def _busy(base: Results, new: Results) -> list[str]:
@@ -212,7 +221,7 @@ def _drift(base: Results, new: Results, cells: Sequence[CellChange]) -> list[str
         count = f"{len(some)} cell{'s' if len(some) > 1 else ''}"
         size = f"{min(some):+.1%}" if len(some) == 1 else f"{min(some):+.1%} to {max(some):+.1%}"
         told.append(
-            f"Times that nothing was measured beside changed by {size} in {count} on {device}{hint}: the machine, or"
-            " code that all backends share"
+            f"Times without a paired interval changed by {size} in {count} on {device}{hint}: the machine, or code that"
+            " all backends share"
         )
     return told

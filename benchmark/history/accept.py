@@ -60,7 +60,7 @@ def add_run(folder: Path, place: Path, reason: str | None = None, calibration: P
     results = load_results(place)
     sha256 = file_sha256(path)
     runs = load_history(folder)
-    known = known_as(runs, sha256)
+    known = known_as(runs, sha256, results)
     if known is not None:
         return Decision(known, known=True)
     found, notes = _against_the_run_before(runs, results, path, calibration)

@@ -22,13 +22,12 @@ from benchmark.measured import Seconds
 from benchmark.metrics import Scale
 from benchmark.pictures import save_pictures
 from benchmark.plan import REFERENCE_LANE, Group, chosen_slices, threads_of
-from benchmark.records import CaseRecord, LaneRecord, RecordStore
+from benchmark.records import RECORDS, CaseRecord, LaneRecord, RecordStore
 from benchmark.results import LaneKey, Picture
 from benchmark.spec import Spec
 from benchmark.stages.base import Pipeline, Unit
 from runners.base import Runner
 
-RECORDS = "records"
 LOGS = "logs"
 PICTURES_PER_CASE = 2
 CASES_WITH_PICTURES = 2

@@ -138,6 +138,7 @@ def _latency(
     favoured.
     """
     own = ratio_change("latency", base.latency_ms.samples, new.latency_ms.samples, limit, floors.raw)
+    own = _if_steady(own, base, new)
     if base.backend == REFERENCE:
         return own
     beside = [side.get(base.group) for side in references]
@@ -149,6 +150,15 @@ def _latency(
         reason = f"{change_words(found)}, while its own time changed by {own.change or 0:+.1%}: the reference moved"
         return found.model_copy(update={"verdict": "inconclusive", "reason": reason})
     return found
+
+
+def _if_steady(own: Change, base: Measurement, new: Measurement) -> Change:
+    """Times that never became steady are no regression: they would be others a minute later."""
+    shaky = [name for name, one in (("the baseline", base), ("this session", new)) if not one.warmup.steady]
+    if own.verdict != "regression" or not shaky:
+        return own
+    reason = f"times were not steady in {' and '.join(shaky)}: a calmer machine would tell"
+    return own.model_copy(update={"verdict": "inconclusive", "reason": reason})
 
 
 def _speedup(reference: Measurement | None, one: Measurement) -> tuple[float, tuple[float, float]] | None:

@@ -105,7 +105,9 @@ def cell(stage: str, task: str, prompt: str, backend: str, **changes: object) ->
     base = BASE.get(prompt, 0.8)
     entries = [
         CaseDice(
-            case=case, label=label, dice=base - (0.008 if prompt == "reference" else 0.012) * i - 0.2 * (number - 1)
+            case=case,
+            label=label,
+            dice=max(0.0, base - (0.008 if prompt == "reference" else 0.012) * i - 0.2 * (number - 1)),
         )
         for i, case in enumerate(CASES[task])
         for number, label in LABELS[task].items()

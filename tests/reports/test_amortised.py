@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.measure.statistics import summarise
 from benchmark.measured import WarmUp
 from benchmark.results import Cell, Effort, Results
 from reports.amortised import (
@@ -75,7 +76,12 @@ def lanes(results: Results, **changes: object) -> Results:
     effort = Effort(clicks=0.0, boxes=90.0, objects=90)
     slow = {"preprocess": 6.0, "encode": 24.0, "decode": 12.0, "postprocess": 3.0}
     fast = {"preprocess": 6.0, "encode": 44.0, "decode": 3.0, "postprocess": 3.0}
-    values = {"pytorch": {"phases_ms": slow}, "onnxruntime": {"phases_ms": fast} | changes}
+    warm = {"pytorch": summarise([45.0] * 30), "onnxruntime": summarise([56.0] * 30)}
+    quick = {"load_ms": 431.0, "first_call_ms": 45.0, "warmup": None}
+    values = {
+        "pytorch": {"phases_ms": slow, "latency_ms": warm["pytorch"], **quick},
+        "onnxruntime": {"phases_ms": fast, "latency_ms": warm["onnxruntime"], **quick} | changes,
+    }
     cells = [cell("pseudolabel", SPLEEN, "box", name, effort=effort, **values[name]) for name in values]
     compared = [comparison("pseudolabel", SPLEEN, "box")]
     return results.model_copy(update={"cells": cells, "comparisons": compared})
@@ -103,16 +109,29 @@ def test_the_table_says_from_which_prompt_on_and_marks_the_reference(results: Re
 
 def test_a_start_is_loading_and_what_the_first_passes_took_beyond_a_steady_one() -> None:
     warm = WarmUp(samples_ms=[90.0, 60.0, 50.0, 50.0], steady=True)
-    one = cell("pseudolabel", SPLEEN, "box", "pytorch", load_ms=400.0, first_call_ms=150.0, warmup=warm)
+    slices = summarise([48.0, 50.0, 52.0])
+    one = cell(
+        "pseudolabel", SPLEEN, "box", "pytorch", load_ms=400.0, first_call_ms=150.0, warmup=warm, latency_ms=slices
+    )
     # Steady: 50. Loading 400, first call 100 more, warm-up 40 + 10 more.
     assert start_ms(one) == pytest.approx(550.0)
 
 
-def test_without_a_warm_up_nobody_knows_what_a_start_costs(results: Results) -> None:
-    assert start_ms(cell("pseudolabel", SPLEEN, "box", "pytorch", warmup=None)) is None
-    table = amortised_table(View(lanes(results, warmup=None)))
+def test_a_start_is_never_below_loading_whatever_the_machine_did_meanwhile() -> None:
+    """A machine that was busy in its warm passes must not make the start look free, or less than that."""
+    warm = WarmUp(samples_ms=[40.0, 30.0], steady=False, reason="ended at its limit")
+    slices = summarise([500.0] * 5)
+    one = cell(
+        "pseudolabel", SPLEEN, "box", "pytorch", load_ms=400.0, first_call_ms=45.0, warmup=warm, latency_ms=slices
+    )
+    assert start_ms(one) == 400.0
+    assert start_ms(one.model_copy(update={"warmup": None})) == 400.0
+
+
+def test_without_a_first_call_nobody_knows_what_a_start_costs(results: Results) -> None:
+    table = amortised_table(View(lanes(results, first_call_ms=None)))
     assert texts(table)[1]["start ms"] == texts(table)[1]["start pays off"] == ABSENT
-    assert table is not None and any("warm-up" in note for note in table.footnotes)
+    assert table is not None and any("first call" in note for note in table.footnotes)
 
 
 def test_a_dearer_start_pays_off_after_enough_slices(results: Results) -> None:

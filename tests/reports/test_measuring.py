@@ -102,7 +102,7 @@ def test_the_shares_of_harness_and_parent_are_worked_out_by_hand(results: Result
     ("wall", "busy"), [(0.0, 0.0), (math.inf, 1.0), (math.nan, 1.0), (1.0, math.nan), (1.0, math.inf)]
 )
 def test_seconds_that_make_no_share_are_not_shown(results: Results, wall: float, busy: float) -> None:
-    view = View(results.model_copy(update={"measuring": Seconds(wall=wall, busy=busy, parent_cpu=0.1)}))
+    view = View(results.model_copy(update={"measuring": Seconds.model_construct(wall=wall, busy=busy, parent_cpu=0.1)}))
     assert seconds_table(view) is None and harness_line(view) is None
 
 

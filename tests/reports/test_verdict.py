@@ -104,7 +104,7 @@ def test_an_open_comparison_is_undecided(judged: Judge) -> None:
     found = judged(both("pseudolabel", "box"), [unclear])
     assert found.headline.startswith("Undecided for pseudo-labelling: ONNX Runtime against PyTorch is inconclusive")
     assert found.tone == "doubt"
-    assert any(line.startswith("How sure: 0 of 1 verdict are clear") for line in found.more)
+    assert any(line.startswith("How sure: none of 1 verdict is clear") for line in found.more)
 
 
 def test_a_speed_below_the_gate_is_never_advised_nor_shown(judged: Judge) -> None:

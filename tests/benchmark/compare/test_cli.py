@@ -98,3 +98,49 @@ def test_a_history_stands_for_its_newest_accepted_run(
     assert sambench("history", kept, "--add", runs["base"])[0] == 0
     assert sambench("compare", kept, runs["again"])[0] == 0
     assert sambench("compare", kept, runs["slow"])[0] == 1
+
+
+@pytest.mark.parametrize("option", ["--markdown", "--json"])
+def test_no_output_overwrites_a_run_or_the_other_output(
+    option: str, sambench: Sambench, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    before = (runs["base"] / "results.json").read_bytes()
+    result = sambench("compare", runs["base"], runs["again"], option, runs["base"] / "results.json")
+    assert_mistake(result, option, "results.json is the name of a run's results")
+    assert (runs["base"] / "results.json").read_bytes() == before
+    assert_mistake(sambench("compare", runs["base"], runs["again"], option, tmp_path), option, "is a folder")
+    both = ["--markdown", tmp_path / "x", "--json", tmp_path / "x"]
+    assert_mistake(sambench("compare", runs["base"], runs["again"], *both), "--json", "is written by --markdown")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_place_that_cannot_be_written_is_a_mistake_and_no_regression(
+    sambench: Sambench, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    result = sambench("compare", runs["base"], runs["again"], "--json", tmp_path / "file" / "x.json")
+    assert_mistake(result, "name a place that can be read and written")
+
+
+@pytest.mark.parametrize(("field", "value"), [("samples", 1e308), ("samples", -5.0), ("dice", 7.0)])
+def test_impossible_values_are_a_damaged_file(
+    field: str, value: float, sambench: Sambench, runs: dict[str, Path]
+) -> None:
+    path = runs["again"] / "results.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    cell = content["cells"][0]
+    if field == "samples":
+        cell["latency_ms"]["samples"][0] = value
+    else:
+        cell["dice_per_case"][0]["dice"] = value
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert_mistake(sambench("compare", runs["base"], path), "results.json", "cells.0")
+
+
+def test_a_cell_twice_and_no_cell_at_all_are_refused(sambench: Sambench, runs: dict[str, Path]) -> None:
+    path = runs["again"] / "results.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "cells": [*content["cells"], content["cells"][0]]}), encoding="utf-8")
+    assert_mistake(sambench("compare", runs["base"], path), "stands twice")
+    path.write_text(json.dumps({**content, "cells": [], "comparisons": []}), encoding="utf-8")
+    assert_mistake(sambench("compare", runs["base"], path), "holds no cells")

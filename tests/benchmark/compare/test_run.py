@@ -47,6 +47,15 @@ def test_a_machine_that_became_slower_is_told_and_hides_no_regression(measured: 
     assert "the machine itself became slower" in (reference.reason or "")
 
 
+def test_a_reference_that_became_faster_makes_nobody_slower(measured: Measured, compared: Compared) -> None:
+    """Everything is 20 % faster in the new run, and PyTorch 10 % more than that: a new version of it, perhaps."""
+    found = compared(measured(1), measured(2, machine=0.8, slower=0.1))
+    assert not found.regressed
+    change = found.cells[1].change("latency")
+    assert change is not None and change.verdict == "inconclusive"
+    assert "it is pytorch that moved" in (change.reason or "")
+
+
 def test_a_busy_machine_is_told(measured: Measured, compared: Compared) -> None:
     base, new = measured(1), measured(2)
     idle = base.model_copy(update={"environment": base.environment.model_copy(update={"busy": None})})
@@ -64,7 +73,7 @@ def test_code_that_slowed_both_backends_is_a_regression_of_the_reference(
 def test_a_loss_of_dice_of_0_002_is_found(measured: Measured, compared: Compared) -> None:
     found = compared(measured(1), measured(2, dice=0.002))
     assert {(rule, backend) for rule, _, backend in offending(found)} == {("dice<-0.001", "onnxruntime")}
-    assert "Dice -0.0020" in found.offences[0].words
+    assert "Dice −0.0020" in found.offences[0].words
     assert not compared(measured(1), measured(2, dice=0.0008)).regressed
     assert compared(measured(1), measured(2, dice=0.0008), "dice<-0.0005").regressed
 

@@ -61,6 +61,9 @@ def slower(results: Results) -> None:
     assert compared.speedup is not None and compared.ci95 is not None
     compared.speedup /= 1.1
     compared.ci95 = (compared.ci95[0] / 1.1, compared.ci95[1] / 1.1)
+    latency = results.cells[1].latency_ms
+    assert latency is not None
+    latency.samples = [1.1 * ms for ms in latency.samples]
 
 
 def less_dice(results: Results) -> None:
@@ -93,7 +96,7 @@ def test_a_run_is_kept_byte_by_byte_and_only_once(tmp_path: Path, run: Callable[
         (below_the_gate, "below the gate: Dice below 99.9 %"),
         (failed, "failed: out of memory"),
         (slower, "latency +10.0 %"),
-        (less_dice, "Dice -0.0020"),
+        (less_dice, "Dice −0.0020"),
         (gone, "the new run has no such cell"),
     ],
 )
@@ -149,6 +152,19 @@ def test_a_failed_cell_has_no_values_and_says_why(tmp_path: Path, run: Callable[
     point = trend(load_history(tmp_path / "history")).conditions[BOX][1]
     assert (point.speedup, point.p50_ms, point.dice, point.memory_mib) == (None, None, None, None)
     assert point.reason == "failed: out of memory"
+
+
+def test_a_run_again_that_measured_nothing_anew_is_the_run_that_is_there(
+    tmp_path: Path, run: Callable[..., Path]
+) -> None:
+    def restarted(results: Results) -> None:
+        results.environment.busy = "something else"
+
+    folder = tmp_path / "history"
+    first = add_run(folder, run(1))
+    again = add_run(folder, run(1, restarted))
+    assert again.known and again.run is not None and first.run is not None
+    assert again.run.place == first.run.place
 
 
 def test_what_was_changed_since_is_noticed(tmp_path: Path, run: Callable[..., Path]) -> None:

@@ -98,7 +98,7 @@ def test_a_reference_that_alone_became_faster_makes_no_regression() -> None:
 
 def test_dice_is_judged_exactly() -> None:
     (lost,) = judged([measurement()], [measurement(metrics={"dice": 0.928})])
-    assert lost.offences == ("dice<-0.001: Dice -0.0020 (as the test recorded it)",)
+    assert lost.offences == ("dice<-0.001: Dice −0.0020 (as the test recorded it)",)
     (kept,) = judged([measurement()], [measurement(metrics={"dice": 0.9295})])
     assert not kept.offences
 

@@ -63,6 +63,9 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Calla
         return call(), float(8 * np.exp(0.02 * rng.standard_normal()))
 
     monkeypatch.setattr(benchmark.pytest_plugin.timing, "_timed", programmed)
+    # The session under test is no worker of the session that tests it.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
 
     def run(*arguments: str, tests: str = TESTS) -> pytest.RunResult:
         pytester.makepyfile(test_net=tests)
@@ -108,7 +111,7 @@ def test_a_tenth_more_time_fails_the_session(baseline: Path, session: Callable[.
 def test_two_thousandths_less_dice_fail_the_session(baseline: Path, session: Callable[..., pytest.RunResult]) -> None:
     result = session("--sambench-baseline=base.json", tests=TESTS.replace("dice=0.93", "dice=0.928"))
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["REGRESSION test_net.py::test_net?1? - dice<-0.001: Dice -0.0020*"])
+    result.stdout.fnmatch_lines(["REGRESSION test_net.py::test_net?1? - dice<-0.001: Dice −0.0020*"])
 
 
 def test_dice_that_is_no_longer_recorded_fails_the_session(
