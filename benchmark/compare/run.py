@@ -16,6 +16,9 @@ from benchmark.results import Results
 
 USUAL_METRICS = ("latency", "dice")
 
+MOVED = 0.05
+"""Times that nothing was measured beside and that changed by more are worth a sentence."""
+
 PEAK_MOVED = 0.05
 """A matrix-multiply rate that changed by more says that the machine is another one than before."""
 
@@ -72,21 +75,26 @@ def compare_runs(
     )
 
 
-def floors_of(calibration: Calibration | None) -> Floors:
-    """What noise adds to an interval: by the calibration where it says so, else by what this project saw."""
+def floors_of(calibration: Calibration | None, raw: float = RAW_FLOOR) -> Floors:
+    """What noise adds to an interval: by the calibration where it says so, else by what this project saw.
+
+    Args:
+        calibration: of this machine.
+        raw: of times that nothing was measured beside, at least.
+    """
     measured = calibration.noise_floor if calibration else None
     if measured is None:
         return Floors(
             paired=PAIRED_FLOOR,
-            raw=RAW_FLOOR,
-            words=f"this machine was not calibrated: ±{PAIRED_FLOOR:.0%} against the reference, ±{RAW_FLOOR:.0%}"
+            raw=raw,
+            words=f"this machine was not calibrated: ±{PAIRED_FLOOR:.0%} against the reference, ±{raw:.0%}"
             " without (`sambench calibrate` finds the first)",
         )
     return Floors(
         paired=measured,
-        raw=max(measured, RAW_FLOOR),
+        raw=max(measured, raw),
         words=f"noise floor of this machine's calibration ±{measured:.2%} against the reference, ±"
-        f"{max(measured, RAW_FLOOR):.0%} without",
+        f"{max(measured, raw):.0%} without",
     )
 
 
@@ -211,7 +219,7 @@ def _drift(base: Results, new: Results, cells: Sequence[CellChange]) -> list[str
         (cell, one)
         for cell in cells
         for one in cell.changes
-        if one.metric == "latency" and _is_raw(one) and one.change is not None and abs(one.change) > RAW_FLOOR
+        if one.metric == "latency" and _is_raw(one) and one.change is not None and abs(one.change) > MOVED
     ]
     told = []
     for device in dict.fromkeys(cell.device for cell, _ in moved):

@@ -12,6 +12,7 @@ import pytest
 
 from benchmark import __version__
 from benchmark.calibration.store import find_calibration
+from benchmark.compare.changes import SESSION_FLOOR
 from benchmark.compare.rules import parse_rules
 from benchmark.compare.run import floors_of, warnings
 from benchmark.errors import InputError
@@ -101,7 +102,7 @@ class SambenchSession:
             The session's exit status: a failure where something regressed.
         """
         if self._base is not None:
-            floors = floors_of(self._calibration())
+            floors = floors_of(self._calibration(), SESSION_FLOOR)
             self.judged = judge(
                 self._base, self.measurements, self._excused(), self._rules, self._allowed, floors
             )  # fmt: skip

@@ -52,7 +52,7 @@ def test_another_limit_accepts_it(sambench: Sambench, runs: dict[str, Path]) -> 
     assert sambench("compare", runs["base"], runs["slow"], "--fail-on", "latency>20%")[0] == 0
     code, _, err = sambench("compare", runs["base"], runs["again"], "--fail-on", "latency>1%")
     assert code in (0, 1)
-    assert "warning: latency>1%: the limit is finer than the noise floor of ±2.00%" in err
+    assert "warning: latency>1%: the limit is finer than the noise floor of ±5.00%" in err
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark.compare.changes import SESSION_FLOOR
 from benchmark.compare.rules import parse_rules
 from benchmark.compare.run import floors_of
 from benchmark.compare.schema import Floors
@@ -15,7 +16,7 @@ from benchmark.measured import Environment, WarmUp
 from benchmark.pytest_plugin.judge import Judged, judge, what_differs
 from benchmark.pytest_plugin.schema import Measurement, Suite
 
-FLOORS = floors_of(None)
+FLOORS = floors_of(None, SESSION_FLOOR)
 RULES = parse_rules([])
 
 
