@@ -64,10 +64,11 @@ class Lane:
 
     def attested_now(self) -> dict[str, Attested]:
         """What the runners attest after what they have run; some know their precision only then."""
-        return {
+        now = {
             name: attested(runner.attest(), runner.source.precision, self.attestation[name].requested_threads)
             for name, runner in self.runners.items()
         }
+        return {**self.attestation, **now}
 
     def process(self, unit: Unit) -> Outcome:
         """Runs a unit, and keeps what the very first one and the first one of each shape took."""

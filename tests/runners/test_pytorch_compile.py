@@ -80,14 +80,14 @@ def test_more_shapes_than_are_compiled_are_an_error_and_not_a_quiet_eager_run(
             runner.run(feed(2, 20))
 
 
-def test_without_a_compiler_it_says_so_once_and_loads_nothing(
-    source: ModuleSource, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
+def test_without_a_compiler_it_says_so_once_and_loads_nothing(source: ModuleSource) -> None:
     # PyTorch remembers what it found.
     torch._inductor.cpp_builder.cpp_compiler_search.cache_clear()
     try:
-        with pytest.raises(DeviceUnavailableError, match=r"finds no C\+\+ compiler.*; install g\+\+ or name"):
+        # Its own patch, because pytest's hides the setting from every later test when it takes it back.
+        words = r"finds no C\+\+ compiler.*; install g\+\+ or name"
+        patched = torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)})
+        with patched, pytest.raises(DeviceUnavailableError, match=words):
             PyTorchCompileRunner(source, CPU).__enter__()
     finally:
         torch._inductor.cpp_builder.cpp_compiler_search.cache_clear()

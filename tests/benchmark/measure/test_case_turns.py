@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmark.measure.bench import WARM_UPS, Bench
+from benchmark.measure.statistics import PAIRS_TO_STOP
 from benchmark.records import LaneRecord
 from tests.benchmark.measure.fake_lanes import Fake, FakeLanes, by_batch, make_slices, measure_on, spec
 
@@ -88,10 +89,10 @@ def test_samples_are_asked_for_in_even_shares_of_the_cases(lanes: FakeLanes) -> 
 
 
 def test_measuring_stops_when_the_interval_is_narrow(lanes: FakeLanes) -> None:
-    """Constant times give an interval of no width, which counts from 20 pairs on; it is looked at now and then."""
+    """Constant times give an interval of no width, which counts from so many pairs on; it is looked at now and then."""
     bench = lanes.bench(spec(budget_s=600), pytorch=Fake(), onnxruntime=Fake(ms=2.0))
     found = turns(bench)["onnxruntime"]
-    assert 20 <= len(found.pairs["box"]) <= 24
+    assert PAIRS_TO_STOP <= len(found.pairs["box"]) <= PAIRS_TO_STOP + 8
     assert not bench.watches["onnxruntime"]["box"].wide()
 
 
@@ -116,8 +117,8 @@ def test_further_turns_go_to_lanes_that_are_still_open_and_to_the_reference_besi
     bench = lanes.bench(spec(budget_s=2), **pipelines)
     found = turns(bench)
     settled, open_lane = found["onnxruntime"], found["onnxruntime int8"]
-    assert 20 <= samples(settled) <= 24
-    assert samples(open_lane) > 40
+    assert PAIRS_TO_STOP <= samples(settled) <= PAIRS_TO_STOP + 8
+    assert samples(open_lane) > PAIRS_TO_STOP + 8
     assert samples(found["pytorch"]) == samples(open_lane) == len(open_lane.pairs["box"])
 
 
