@@ -114,7 +114,7 @@ def test_the_passes_asked_for_are_made_whatever_the_budget(lanes: FakeLanes) -> 
 def test_further_turns_go_to_lanes_that_are_still_open_and_to_the_reference_beside_them(lanes: FakeLanes) -> None:
     wild = Fake(ms=wild_ms)
     pipelines = {"pytorch": Fake(), "onnxruntime": Fake(ms=2.0), "onnxruntime int8": wild}
-    bench = lanes.bench(spec(budget_s=2), **pipelines)
+    bench = lanes.bench(spec(budget_s=4), **pipelines)
     found = turns(bench)
     settled, open_lane = found["onnxruntime"], found["onnxruntime int8"]
     assert PAIRS_TO_STOP <= samples(settled) <= PAIRS_TO_STOP + 8
