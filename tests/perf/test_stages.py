@@ -6,6 +6,7 @@ another one against it (docs/regression.md); pytest-benchmark's own files have t
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from benchmark.metrics import dice_per_label, mean
 from exporters.base import export_artifact
 from exporters.unet import load_unet, unet_checkpoint
 from exporters.unet_config import SlidingWindow, monai_unet
-from runners.registry import REAL_BACKENDS
 
 pytestmark = pytest.mark.slow
+
+BACKENDS = os.environ.get("SAMBENCH_PERF_BACKENDS", "pytorch onnxruntime").split()
+"""Others as `SAMBENCH_PERF_BACKENDS="pytorch pytorch-compile onnxruntime openvino"`: compiling takes minutes."""
 
 BUDGET_S = 6.0
 every_backend = pytest.mark.parametrize("backend", sorted(REAL_BACKENDS, key=lambda name: name != "pytorch"))
