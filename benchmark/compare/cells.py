@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmark.compare.changes import absent, exact_change, ratio_change, single_change, speedup_change
+from benchmark.compare.changes import (
+    absent,
+    exact_change,
+    ratio_change,
+    single_change,
+    speedup_change,
+    unless_the_reference_moved,
+)
 from benchmark.compare.schema import CellChange, Change, Fate, Floors
 from benchmark.measure.statistics import paired_difference
 from benchmark.measured import Latency
@@ -102,11 +109,7 @@ def _against_reference(pair: Sequence[Comparison | None], own: Change, limit: fl
     found = speedup_change(
         (base.speedup, base.ci95), (new.speedup, new.ci95), (own.base, own.new), limit, floor, base.baseline
     )
-    if found.verdict == "regression" and own.change is not None and own.change <= limit:
-        # A reference that became faster, by a new version or since the load was another, makes nobody slower.
-        reason = f"its own times changed by {own.change:+.1%}: it is {base.baseline} that moved"
-        return found.model_copy(update={"verdict": "inconclusive", "reason": reason})
-    return found
+    return unless_the_reference_moved(found, own, base.baseline)
 
 
 def _dice(base: Cell, new: Cell, limit: float) -> list[Change]:

@@ -94,6 +94,22 @@ def speedup_change(
     return found.model_copy(update={"paired": True})
 
 
+def unless_the_reference_moved(found: Change, own: Change, reference: str) -> Change:
+    """A regression against a reference stands only where the cell's own times went up beyond the limit as well.
+
+    A reference that became faster, by a new version or since the load was another, makes nobody slower.
+
+    Args:
+        found: the change against the reference.
+        own: the change of the cell's own times.
+        reference: its name.
+    """
+    if found.verdict != "regression" or own.change is None or own.change > found.limit:
+        return found
+    reason = f"its own times changed by {own.change:+.1%}: it is {reference} that moved"
+    return found.model_copy(update={"verdict": "inconclusive", "reason": reason})
+
+
 def single_change(metric: str, base: float | None, new: float | None, limit: float, floor: float) -> Change:
     """The change of a number of which each run has one, as memory: nothing but the floor tells how sure it is."""
     if base is None or new is None or base <= 0 or new <= 0:

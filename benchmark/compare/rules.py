@@ -49,6 +49,7 @@ STATES = ("missing", "failed", "inconclusive")
 DEFAULT_RULES = ("latency>5%", "dice<-0.001")
 """What fails a comparison unless `--fail-on` says otherwise; missing and newly failing cells always do."""
 
+USUAL = ("latency", "dice")
 ALWAYS = ("missing", "failed")
 LARGEST = 1e6
 PATTERN = re.compile(
@@ -106,6 +107,17 @@ def _limit(text: str, metric: Metric, found: re.Match[str]) -> float:
     if not math.isfinite(size) or size > LARGEST:
         raise InputError(f"--fail-on {text!r}: the limit is no sensible number; write it as {example}")
     return size
+
+
+def limits_of(rules: Sequence[Rule]) -> dict[str, float]:
+    """Metric → how much worse is accepted: by a rule, else by the metric's own limit."""
+    own = {name: metric.limit for name, metric in METRICS.items()}
+    return own | {rule.name: rule.limit for rule in rules if rule.limit is not None}
+
+
+def judged_by(rules: Sequence[Rule]) -> list[str]:
+    """The metrics that rules speak of; where they name states alone, as `inconclusive`, the usual ones."""
+    return [rule.name for rule in rules if rule.name in METRICS] or list(USUAL)
 
 
 def parse_rules(texts: Sequence[str]) -> tuple[Rule, ...]:

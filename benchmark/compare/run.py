@@ -9,18 +9,13 @@ from benchmark.calibration.store import Calibration, find_calibration, load_cali
 from benchmark.compare.cells import compare_cells
 from benchmark.compare.changes import PAIRED_FLOOR, RAW_FLOOR
 from benchmark.compare.comparable import differences
-from benchmark.compare.rules import METRICS, Rule
+from benchmark.compare.rules import METRICS, Rule, judged_by, limits_of
 from benchmark.compare.schema import BLOCKING, CellChange, Change, Difference, Floors, Offence, RunComparison, RunSide
 from benchmark.errors import InputError
 from benchmark.results import Results
 
-USUAL_METRICS = ("latency", "dice")
-
 MOVED = 0.05
 """Times that nothing was measured beside and that changed by more are worth a sentence."""
-
-PEAK_MOVED = 0.05
-"""A matrix-multiply rate that changed by more says that the machine is another one than before."""
 
 
 def compare_runs(
@@ -55,13 +50,9 @@ def compare_runs(
             raise InputError(
                 f"{place}: holds no cells, so there is nothing to compare; name a run that measured something"
             )
-    limits = {name: metric.limit for name, metric in METRICS.items()}
-    limits |= {rule.name: rule.limit for rule in rules if rule.limit is not None}
     floors = floors_of(calibration)
-    cells = compare_cells(base, new, limits, floors)
-    cells = _excuse_the_machine(base, new, cells)
-    # Rules that name states alone, as `inconclusive`, speak of the usual metrics.
-    judged = [rule.name for rule in rules if rule.name in METRICS] or list(USUAL_METRICS)
+    cells = compare_cells(base, new, limits_of(rules), floors)
+    judged = judged_by(rules)
     return RunComparison(
         base=_side(base, places[0]),
         new=_side(new, places[1]),
@@ -83,19 +74,12 @@ def floors_of(calibration: Calibration | None, raw: float = RAW_FLOOR) -> Floors
         raw: of times that nothing was measured beside, at least.
     """
     measured = calibration.noise_floor if calibration else None
-    if measured is None:
-        return Floors(
-            paired=PAIRED_FLOOR,
-            raw=raw,
-            words=f"this machine was not calibrated: ±{PAIRED_FLOOR:.0%} against the reference, ±{raw:.0%}"
-            " without (`sambench calibrate` finds the first)",
-        )
-    return Floors(
-        paired=measured,
-        raw=max(measured, raw),
-        words=f"noise floor of this machine's calibration ±{measured:.2%} against the reference, ±"
-        f"{max(measured, raw):.0%} without",
-    )
+    # A calibration compares one program with itself. Two backends in two runs differ by more than that.
+    paired = max(measured or 0.0, PAIRED_FLOOR)
+    raw = max(measured or 0.0, raw)
+    machine = "this machine was not calibrated" if measured is None else f"this machine's noise floor is {measured:.2%}"
+    words = f"intervals hold ±{100 * paired:.3g} % against the reference and ±{100 * raw:.3g} % without"
+    return Floors(paired=paired, raw=raw, words=f"{machine}; {words}")
 
 
 def calibration_of(new: Results, given: Path | None) -> Calibration | None:
@@ -149,11 +133,22 @@ def _breaks(rule: Rule, cell: CellChange, judged: Sequence[str]) -> str | None:
         return cell.reason if cell.fate == "missing" else None
     if rule.name == "failed":
         return cell.reason if cell.fate == "newly failing" else None
+    return broken(rule, cell.changes, judged)
+
+
+def broken(rule: Rule, changes: Sequence[Change], judged: Sequence[str]) -> str | None:
+    """What of the changes breaks a rule on a metric, or `inconclusive`; None if nothing does.
+
+    Args:
+        rule: on a metric, or `inconclusive`.
+        changes: of one cell or test.
+        judged: the metrics that count.
+    """
     if rule.name == "inconclusive":
-        unsure = next((one for one in cell.changes if one.metric in judged and one.verdict == "inconclusive"), None)
+        unsure = next((one for one in changes if one.metric in judged and one.verdict == "inconclusive"), None)
         return f"{METRICS[unsure.metric].title}: {unsure.reason}" if unsure else None
-    broken = [one for one in cell.changes if one.metric == rule.name and one.verdict == "regression"]
-    return "; ".join(change_words(one) for one in broken) or None
+    found = [one for one in changes if one.metric == rule.name and one.verdict == "regression"]
+    return "; ".join(change_words(one) for one in found) or None
 
 
 def change_words(change: Change) -> str:
@@ -186,27 +181,6 @@ def _peak_change(base: Results, new: Results, device: str) -> float | None:
     """How much faster the machine's own matrix product became, as a share; None where a run did not measure it."""
     rates = [one.peak[device].fp32_gflops if device in one.peak else None for one in (base, new)]
     return None if rates[0] is None or rates[1] is None or rates[0] <= 0 else rates[1] / rates[0] - 1
-
-
-def _excuse_the_machine(base: Results, new: Results, cells: Sequence[CellChange]) -> list[CellChange]:
-    """A time with nothing measured beside it is no regression where the machine itself became slower."""
-    found = []
-    for cell in cells:
-        peak = _peak_change(base, new, cell.device)
-        slower = peak is not None and peak < -PEAK_MOVED
-        changes = [
-            one.model_copy(
-                update={
-                    "verdict": "inconclusive",
-                    "reason": f"the machine itself became slower: its matrix-multiply rate changed by {peak:+.1%}",
-                }
-            )
-            if slower and one.verdict == "regression" and METRICS[one.metric].relative and _is_raw(one)
-            else one
-            for one in cell.changes
-        ]
-        found.append(cell.model_copy(update={"changes": changes}))
-    return found
 
 
 def _is_raw(change: Change) -> bool:

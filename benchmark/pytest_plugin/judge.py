@@ -8,10 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.compare.changes import exact_change, ratio_change, single_change, speedup_change
+from benchmark.compare.changes import (
+    exact_change,
+    ratio_change,
+    single_change,
+    speedup_change,
+    unless_the_reference_moved,
+)
 from benchmark.compare.comparable import differences
-from benchmark.compare.rules import METRICS, Rule
-from benchmark.compare.run import change_words
+from benchmark.compare.rules import METRICS, Rule, judged_by, limits_of
+from benchmark.compare.run import broken
 from benchmark.compare.schema import Change, Difference, Floors
 from benchmark.measure.bootstrap import median_interval
 from benchmark.measure.statistics import PAIRS_NEEDED
@@ -80,8 +86,7 @@ def judge(
         allowed: `missing`, `spec`: what shall not offend.
         floors: what noise adds to intervals.
     """
-    limits = {name: metric.limit for name, metric in METRICS.items()}
-    limits |= {rule.name: rule.limit for rule in rules if rule.limit is not None}
+    limits = limits_of(rules)
     measured = {one.test: one for one in new}
     references = tuple({m.group: m for m in side if m.backend == REFERENCE} for side in (base.measurements, new))
     found = []
@@ -117,13 +122,14 @@ def _compared(
         words = f"not comparable: {'; '.join(differing)}; make a new baseline, or --sambench-allow spec"
         return Judged(base.test, offences=(words,), remark=words)
     changes = [
-        _latency(base, new, references, limits["latency"], floors),
-        *_others(base, new, limits, floors),
+        _if_steady(_latency(base, new, references, limits["latency"], floors), base, new),
+        *(_if_steady(change, base, new) for change in _others(base, new, limits, floors)),
         *_recorded(base, new, limits),
     ]
     gone = [] if "missing" in allowed else sorted(set(base.metrics) & set(METRICS) - set(new.metrics))
     offences = [f"missing: the test no longer records {name}" for name in gone]
-    offences += filter(None, (_breaks(rule, changes) for rule in rules))
+    judged = judged_by(rules)
+    offences += [f"{rule.text}: {told}" for rule in rules if (told := broken(rule, changes, judged))]
     return Judged(base.test, tuple(changes), tuple(offences))
 
 
@@ -138,7 +144,6 @@ def _latency(
     favoured.
     """
     own = ratio_change("latency", base.latency_ms.samples, new.latency_ms.samples, limit, floors.raw)
-    own = _if_steady(own, base, new)
     if base.backend == REFERENCE:
         return own
     beside = [side.get(base.group) for side in references]
@@ -146,19 +151,16 @@ def _latency(
     if speedups[0] is None or speedups[1] is None or own.base is None or own.new is None:
         return own
     found = speedup_change(speedups[0], speedups[1], (own.base, own.new), limit, floors.raw, REFERENCE)
-    if found.verdict == "regression" and (own.change is None or own.change <= limit):
-        reason = f"{change_words(found)}, while its own time changed by {own.change or 0:+.1%}: the reference moved"
-        return found.model_copy(update={"verdict": "inconclusive", "reason": reason})
-    return found
+    return unless_the_reference_moved(found, own, REFERENCE)
 
 
-def _if_steady(own: Change, base: Measurement, new: Measurement) -> Change:
+def _if_steady(change: Change, base: Measurement, new: Measurement) -> Change:
     """Times that never became steady are no regression: they would be others a minute later."""
     shaky = [name for name, one in (("the baseline", base), ("this session", new)) if not one.warmup.steady]
-    if own.verdict != "regression" or not shaky:
-        return own
+    if change.metric == "memory" or change.verdict != "regression" or not shaky:
+        return change
     reason = f"times were not steady in {' and '.join(shaky)}: a calmer machine would tell"
-    return own.model_copy(update={"verdict": "inconclusive", "reason": reason})
+    return change.model_copy(update={"verdict": "inconclusive", "reason": reason})
 
 
 def _speedup(reference: Measurement | None, one: Measurement) -> tuple[float, tuple[float, float]] | None:
@@ -196,11 +198,3 @@ def _recorded(base: Measurement, new: Measurement, limits: Mapping[str, float]) 
         for name, old in base.metrics.items()
         if name in new.metrics and name in METRICS and not METRICS[name].relative
     ]
-
-
-def _breaks(rule: Rule, changes: Sequence[Change]) -> str | None:
-    if rule.name == "inconclusive":
-        unsure = next((one for one in changes if one.verdict == "inconclusive"), None)
-        return None if unsure is None else f"inconclusive: {METRICS[unsure.metric].title}: {unsure.reason}"
-    broken = [one for one in changes if one.metric == rule.name and one.verdict == "regression"]
-    return f"{rule.text}: {'; '.join(change_words(one) for one in broken)}" if broken else None

@@ -94,7 +94,31 @@ def test_a_reference_that_alone_became_faster_makes_no_regression() -> None:
     found = judged(base, [measurement(1.4, "pytorch", 1), measurement(seed=2)])[1]
     assert not found.offences
     assert found.changes[0].verdict == "inconclusive"
-    assert "the reference moved" in (found.changes[0].reason or "")
+    assert "it is pytorch that moved" in (found.changes[0].reason or "")
+
+
+@pytest.mark.parametrize("with_reference", [False, True])
+def test_times_that_were_not_steady_are_no_regression(with_reference: bool) -> None:
+    """Against the reference or by themselves, on either side, and by the device's clock as well."""
+    shaky = WarmUp(samples_ms=[100.0, 50.0], steady=False, reason="ended at its limit")
+    beside = [measurement(backend="pytorch", seed=3)] if with_reference else []
+    slow = measurement(1.2, seed=1, device_latency_ms=summarise([120.0] * 60))
+    base = measurement(device_latency_ms=summarise([100.0] * 60))
+    assert judged([*beside, base], [*beside, slow])[-1].offences
+    unsteady = base.model_copy(update={"warmup": shaky})
+    for pair in ((unsteady, slow), (base, slow.model_copy(update={"warmup": shaky}))):
+        found = judged([*beside, pair[0]], [*beside, pair[1]])[-1]
+        assert not found.offences
+        assert {one.verdict for one in found.changes if "latency" in one.metric} == {"inconclusive"}
+        assert "not steady in" in (found.changes[0].reason or "")
+
+
+def test_inconclusive_is_of_the_metrics_that_rules_speak_of() -> None:
+    """Memory that cannot be told fails nobody who asked for latency."""
+    few = measurement(memory_mib=10.0, device_latency_ms=summarise([100.0] * 3))
+    rules = parse_rules(["latency>5%", "inconclusive"])
+    found = judge(suite(few), [few], {}, rules, (), FLOORS)
+    assert not found[0].offences
 
 
 def test_dice_is_judged_exactly() -> None:

@@ -183,6 +183,7 @@ def test_another_machine_is_refused_before_any_test_runs(
 
 def test_other_inputs_are_not_compared(baseline: Path, session: Callable[..., pytest.RunResult]) -> None:
     result = session("--sambench-baseline=base.json", tests=TESTS.replace("(size, 4), np", "(size + 1, 4), np"))
+    assert result.ret == 1
     result.stdout.fnmatch_lines(["REGRESSION *not comparable: inputs image 1×4 → image 2×4*"])
 
 
