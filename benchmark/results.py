@@ -287,7 +287,7 @@ class Results(Part):
     schema_version: int = SCHEMA_VERSION
     sambench_version: str
     name: str
-    created: str = Field(description="UTC, ISO 8601")
+    created: str = Field(description="when the last of its measurements ended; UTC, ISO 8601")
     seconds: float = Field(description="wall time of the run, resumed parts included")
     command: str
     environment: Environment
