@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -52,17 +54,24 @@ def models(task: Task, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     return dict(zip(CONFIGURATIONS, folders, strict=True))
 
 
-def nnunets_own(model: Path, task: Task, case: int) -> np.ndarray:
-    """What nnU-Net's own predictor says of a case, read by its own reader, in LPS."""
-    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+def nnunets_own(model: Path, task: Task, case: int, sums: torch.dtype) -> np.ndarray:
+    """What nnU-Net's own predictor says of a case, read by its own reader, in LPS.
 
-    predictor = nnUNetPredictor(
+    Args:
+        sums: the precision in which windows are added up. nnU-Net's is half, in which the weights at a window's corners
+            vanish or keep a digit; with single precision the same code tells what it means to compute.
+    """
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+    from nnunetv2.inference import predict_from_raw_data
+
+    predictor = predict_from_raw_data.nnUNetPredictor(
         perform_everything_on_device=False, device=torch.device("cpu"), verbose=False, allow_tqdm=False
     )
     predictor.initialize_from_trained_model_folder(str(model), ("all",), "checkpoint_final.pth")
     image, properties = SimpleITKIO().read_images([str(task.cases[case].image)])
-    answer = predictor.predict_single_npy_array(image, properties)
+    weights = partial(predict_from_raw_data.compute_gaussian, dtype=sums)
+    with patch.object(torch, "half", sums), patch.object(predict_from_raw_data, "compute_gaussian", weights):
+        answer = predictor.predict_single_npy_array(image, properties)
     geometry = load_volume(task, task.cases[case]).geometry
     return from_stored(np.ascontiguousarray(answer.transpose(2, 1, 0)).astype(np.uint8), geometry)
 
@@ -79,16 +88,18 @@ def test_both_backends_answer_as_nnunets_own_predictor(
     source = module_source(loaded.unet, tmp_path / "artifact")
     seen_as = unet_input(loaded.config)
     for case in (0, 1):
-        expected = nnunets_own(model, task, case)
-        assert np.count_nonzero(expected) > 100, "a model that finds nothing could not tell"
+        meant = nnunets_own(model, task, case, torch.float32)
+        shipped = nnunets_own(model, task, case, torch.float16)
+        assert np.count_nonzero(meant) > 100, "a model that finds nothing could not tell"
         prepared = seen_as.prepare(load_volume(task, task.cases[case]))
         for backend in ("pytorch", "onnxruntime"):
             with make_runner(backend, source, Device.parse("cpu"), 2) as runner:
                 network = WindowedNetwork(runner, loaded.config.windows, 4)
                 found = seen_as.labels(prepared, network(prepared.image))
             assert network.seen > 4, "one window would not show how windows are blended"
-            dice = dice_per_label(found, expected, {1: "liver"})["liver"]
-            assert dice is not None and dice >= 0.999, f"{backend}: {dice}"
+            assert np.count_nonzero(found != meant) <= np.count_nonzero(meant) // 2000, backend
+            dice = dice_per_label(found, shipped, {1: "liver"})["liver"]
+            assert dice is not None and dice >= 0.99, f"{backend}: {dice}"
 
 
 @pytest.mark.usefixtures("in_process", "traced_once")
