@@ -12,7 +12,7 @@ from onnx_ir.passes import common
 
 IN_HALF = frozenset(
     {"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Add", "Sub", "Mul", "Gelu", "Relu"}
-    | {"PRelu", "LeakyRelu", "Elu", "Sigmoid", "MaxPool", "AveragePool", "Resize"}
+    | {"PRelu", "LeakyRelu", "Max", "Elu", "Sigmoid", "MaxPool", "AveragePool", "Resize"}
     | {
         "Transpose",
         "Reshape",
