@@ -67,9 +67,23 @@ def export_onnx(part: Exportable, feed: Feed, path: Path) -> None:
 
 
 def _declare_contract(graph: Any, part: Exportable) -> None:
-    """Gives inputs and outputs the dimension names of the contract; the exporter invents names and unifies some."""
+    """Gives inputs and outputs the dimension names of the contract; the exporter invents names and unifies some.
+
+    Where it unified two that the contract keeps apart (a mask for each prompt, or one for all), what lies between may
+    have either size: it loses its name, because ONNX Runtime lets values of one name share their memory.
+    """
     import onnx_ir
 
+    meant: dict[str, set[str]] = {}
+    for value, spec in zip(graph.inputs, part.inputs, strict=True):
+        for found, dim in zip(value.shape, spec.dims, strict=True):
+            if isinstance(dim, str):
+                meant.setdefault(str(found), set()).add(dim)
+    unified = {found for found, names in meant.items() if len(names) > 1}
+    for node in graph:
+        for value in node.outputs:
+            if value.shape is not None and unified & {str(dim) for dim in value.shape}:
+                value.shape = onnx_ir.Shape([None if str(dim) in unified else dim for dim in value.shape])
     for values, specs in ((graph.inputs, part.inputs), (graph.outputs, part.outputs)):
         for value, spec in zip(values, specs, strict=True):
             value.shape = onnx_ir.Shape(spec.dims)

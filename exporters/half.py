@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 IN_HALF = frozenset(
-    {"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Add", "Sub", "Mul", "Gelu", "Relu"}
+    {"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Add", "Sum", "Sub", "Mul", "Gelu", "Relu"}
     | {"PRelu", "LeakyRelu", "Max", "Elu", "Sigmoid", "MaxPool", "AveragePool", "Resize"}
     | {
         "Transpose",

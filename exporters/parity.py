@@ -103,8 +103,7 @@ def pytorch_answers(encoder: Any, decoder: Any, samples: Sequence[Sample]) -> li
 
 
 def _feed(prompts: Prompts, size: tuple[int, int], low: int, earlier: Mapping[str, Arrays]) -> Arrays:
-    count = len(prompts.coords)
-    mask = np.zeros((count, 1, low, low), dtype=np.float32)
+    mask = np.zeros((1, 1, low, low), dtype=np.float32)
     if prompts.refines is not None:
         # Both sides get PyTorch's logits: what is compared is this pass, not the one before.
         mask = earlier[prompts.refines]["low_res_masks"][:, :1]

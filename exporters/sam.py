@@ -317,7 +317,7 @@ def _decoder(model: SamModel, module: SamDecoder, masks: Masks) -> Exportable:
             TensorSpec(name="image_embeddings", dims=(1, EMBEDDING_CHANNELS, grid, grid)),
             TensorSpec(name="point_coords", dims=("P", "N", 2)),
             TensorSpec(name="point_labels", dims=("P", "N")),
-            TensorSpec(name="mask_input", dims=("P", 1, low, low)),
+            TensorSpec(name="mask_input", dims=("R", 1, low, low)),
             TensorSpec(name="has_mask_input", dims=("Q",)),
             TensorSpec(name="orig_im_size", dims=(2,)),
         ),
@@ -333,7 +333,8 @@ def _decoder(model: SamModel, module: SamDecoder, masks: Masks) -> Exportable:
 
 
 DECODER_SHAPES = ((3, 2, True, (101, 122)), (2, 5, True, (300, 60)), (4, 2, False, (40, 40)), (1, 2, False, (512, 512)))
-"""P, N, with a mask prompt, slice size: what the decoder is verified with. The first is traced, so P and N exceed 1."""
+"""P, N, with a mask prompt, slice size: what the decoder is verified with. The first is traced, so P and N exceed 1; in
+the third one mask input serves all prompts."""
 
 
 def _decoder_feed(model: SamModel, prompts: int, points: int, with_mask: bool, size: tuple[int, int]) -> Feed:
@@ -345,7 +346,7 @@ def _decoder_feed(model: SamModel, prompts: int, points: int, with_mask: bool, s
         * rng.standard_normal((1, EMBEDDING_CHANNELS, model.grid, model.grid), dtype=np.float32),
         "point_coords": model.image_size * rng.random((prompts, points, 2), dtype=np.float32),
         "point_labels": np.tile(np.array(kinds[:points], dtype=np.float32), (prompts, 1)),
-        "mask_input": rng.standard_normal((prompts, 1, low, low), dtype=np.float32),
+        "mask_input": rng.standard_normal((prompts if prompts < 4 else 1, 1, low, low), dtype=np.float32),
         "has_mask_input": np.full(prompts if with_mask else 1, float(with_mask), dtype=np.float32),
         "orig_im_size": np.array(size, dtype=np.float32),
     }

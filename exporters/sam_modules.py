@@ -71,7 +71,8 @@ class SamDecoder(nn.Module):
             image_embeddings: [1,256,h,w].
             point_coords: [P,N,2], x and y in pixels of the resized, padded image.
             point_labels: [P,N]: 1 positive, 0 negative, 2 and 3 a box's corners, -1 padding.
-            mask_input: [P,1,4h,4w] logits of an earlier pass.
+            mask_input: [P,1,4h,4w] logits of an earlier pass; or [1,1,4h,4w], the same for all, as where there is none:
+                what the prompts share is then computed once.
             has_mask_input: [P] or [1]: 1 where `mask_input` counts.
             orig_im_size: [2], height and width of the slice before resizing.
 

@@ -111,7 +111,6 @@ def decoder_inputs(
         sam: the variant's input.
         low_res: logits of an earlier pass as mask prompts, [P, 1, 4h, 4w]; None where there are none.
     """
-    count = len(prompts)
     height, width = sam.content(shape)
     prompts = [padded(half_turn(prompt, shape) if sam.half_turn else prompt) for prompt in prompts]
     scale = np.array([width / shape[1], height / shape[0]], dtype=np.float32)
@@ -120,7 +119,7 @@ def decoder_inputs(
         "image_embeddings": embeddings,
         "point_coords": np.stack([prompt.coords * scale - np.float32(0.5) for prompt in prompts]),
         "point_labels": np.stack([prompt.labels for prompt in prompts]),
-        "mask_input": np.zeros((count, 1, low, low), dtype=np.float32) if low_res is None else low_res,
+        "mask_input": np.zeros((1, 1, low, low), dtype=np.float32) if low_res is None else low_res,
         "has_mask_input": np.full(1, low_res is not None, dtype=np.float32),
         # Of a stretched slice the decoder's own masks are not used (`masks_on_slice`), so they may be small.
         "orig_im_size": np.array(shape if sam.fit == "pad" else (low, low), dtype=np.float32),

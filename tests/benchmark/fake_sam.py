@@ -58,7 +58,7 @@ ENCODER = f"""encoder (float[B,3,{SIDE},{SIDE}] image) => (float[B,3,{SIDE},{SID
 <float[1] weight = {{0.5}}> {{ image_embeddings = Mul(image, weight) }}"""
 
 DECODER = f"""decoder (float[1,3,{SIDE},{SIDE}] image_embeddings, float[P,N,2] point_coords, float[P,N] point_labels,
-  float[P,1,{LOW},{LOW}] mask_input, float[Q] has_mask_input, float[2] orig_im_size)
+  float[R,1,{LOW},{LOW}] mask_input, float[Q] has_mask_input, float[2] orig_im_size)
 => (float[P,1,H,W] masks, float[P,1] iou_predictions, float[P,1,{LOW},{LOW}] low_res_masks)
 <float[1] half = {{0.5}}, float[1] side = {{{SIDE}}}, float zero = {{0}}, float one = {{1}},
  float[1] factor = {{FACTOR}},
@@ -93,7 +93,10 @@ DECODER = f"""decoder (float[1,3,{SIDE},{SIDE}] image_embeddings, float[P,N,2] p
   across_4 = Unsqueeze(across, i1)
   down_4 = Unsqueeze(down, i3)
   masks = Min(across_4, down_4)
-  low_res_masks = Mul(mask_input, zero)
+  unasked = Mul(mask_input, zero)
+  some_mask = ReduceMax<keepdims = 1>(masks, spatial)
+  no_mask = Mul(some_mask, zero)
+  low_res_masks = Add(unasked, no_mask)
   some = ReduceMax<keepdims = 0>(low_res_masks, spatial)
   iou_predictions = Add(some, one)
 }}"""
@@ -132,7 +135,7 @@ class FakeSam:
             "image_embeddings": (1, 3, SIDE, SIDE),
             "point_coords": ("P", "N", 2),
             "point_labels": ("P", "N"),
-            "mask_input": ("P", 1, LOW, LOW),
+            "mask_input": ("R", 1, LOW, LOW),
             "has_mask_input": ("Q",),
             "orig_im_size": (2,),
         }

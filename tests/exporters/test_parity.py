@@ -345,7 +345,7 @@ def test_a_kind_that_refines_another_gets_pytorchs_logits_of_that_one_as_its_mas
     assert list(found.outputs) == list(found.feeds) == ["point", "box", "box+mask"]
     for feed in fed[:2]:
         assert feed["has_mask_input"].tolist() == [0]
-        assert feed["mask_input"].shape == (2, 1, 12, 12)
+        assert feed["mask_input"].shape == (1, 1, 12, 12), "none, once for all prompts"
         assert not feed["mask_input"].any()
     assert fed[2]["has_mask_input"].tolist() == [1]
     assert torch.equal(fed[2]["mask_input"], torch.full((2, 1, 12, 12), 2.0)), "the first mask of the second call"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -52,6 +53,39 @@ def answer(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     found: np.ndarray = session.run(None, {"x": x})[0]
     return found
+
+
+def normalised(shape: list[int]) -> onnx.ModelProto:
+    """y = LayerNormalization(x + more), which ONNX Runtime would fuse."""
+    nodes = [
+        helper.make_node("Add", ["x", "more"], ["sum"]),
+        helper.make_node("LayerNormalization", ["sum", "scale", "bias"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "more", "y")]
+    rng = np.random.default_rng(1)
+    weights = [numpy_helper.from_array(rng.random(shape[-1:], dtype=np.float32), name) for name in ("scale", "bias")]
+    return helper.make_model(
+        helper.make_graph(nodes, "g", values[:2], values[2:], weights),
+        opset_imports=[helper.make_opsetid("", 20)], ir_version=10,
+    )  # fmt: skip
+
+
+def test_an_addition_before_a_normalisation_is_not_fused_into_the_slow_operator(tmp_path: Path) -> None:
+    """Held against ONNX Runtime's own optimised graph; without the rewrite it has the operator."""
+    model = normalised([2, 5, 8])
+    found = rewritten(model)
+    assert operators(found) == {"Sum": 1, "LayerNormalization": 1}
+    feed = {"x": np.random.default_rng(2).random((2, 5, 8), np.float32), "more": np.ones((2, 5, 8), np.float32)}
+    fused, answers = [], []
+    for number, one in enumerate((model, found)):
+        options = ort.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / f"{number}.onnx")
+        session = ort.InferenceSession(one.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        answers.append(session.run(None, feed))
+        fused.append("SkipLayerNormalization" in operators(onnx.load(options.optimized_model_filepath)))
+    assert fused == [True, False]
+    for before, after in zip(*answers, strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-6)
 
 
 X = np.random.default_rng(0).normal(size=(1, 3, 4, 4)).astype(np.float32)

@@ -310,6 +310,27 @@ def test_has_mask_input_may_be_one_for_all_or_one_each(prompts: int, decode: Dec
     np.testing.assert_allclose(mixed, np.where(flags[:, None, None, None] > 0, using, without), atol=1e-3)
 
 
+@pytest.mark.parametrize("prompts", [1, 3])
+@pytest.mark.parametrize("value", [0, 1])
+def test_mask_input_may_be_one_for_all(prompts: int, value: int, decode: Decode, embedding: np.ndarray) -> None:
+    """What the prompts share is computed once then; nothing else may come out."""
+    feed = ask("box", prompts, with_mask=True).feed(embedding, (60, 60))
+    same = np.repeat(feed["mask_input"][:1], prompts, axis=0)
+    given = {**feed, "has_mask_input": np.full(1, value, np.float32)}
+    assert_same(decode({**given, "mask_input": same[:1]}), decode({**given, "mask_input": same}))
+
+
+def test_no_shape_in_the_graph_takes_one_mask_for_all_for_one_each(litemedsam_folder: Path) -> None:
+    """ONNX Runtime lets values of one dimension's name share memory; the exporter gives both counts the same name."""
+    graph = onnx.load(str(litemedsam_folder / "decoder.onnx")).graph
+    (mask,) = (value for value in graph.input if value.name == "mask_input")
+    (points,) = (value for value in graph.input if value.name == "point_coords")
+    names = {value.type.tensor_type.shape.dim[0].dim_param for value in (mask, points)}
+    assert names == {"R", "P"}
+    between = {dim.dim_param for value in graph.value_info for dim in value.type.tensor_type.shape.dim}
+    assert not between & names
+
+
 def test_the_graph_is_in_an_opset_with_gelu_and_uses_it(litemedsam_folder: Path) -> None:
     model = onnx.load(str(litemedsam_folder / "decoder.onnx"))
     onnx.checker.check_model(model)

@@ -38,7 +38,7 @@ def feed(prompts: int) -> dict[str, np.ndarray]:
         "image_embeddings": 0.1 * rng.standard_normal((1, 256, 64, 64), dtype=np.float32),
         "point_coords": np.sort(256 * rng.random((prompts, 2, 2), dtype=np.float32), axis=1),
         "point_labels": np.tile(np.array([2, 3], dtype=np.float32), (prompts, 1)),
-        "mask_input": np.zeros((prompts, 1, 256, 256), dtype=np.float32),
+        "mask_input": np.zeros((1, 1, 256, 256), dtype=np.float32),
         "has_mask_input": np.zeros(1, dtype=np.float32),
         "orig_im_size": np.array([256, 256], dtype=np.float32),
     }

@@ -53,7 +53,7 @@ def test_litemedsam_decoder(
         "image_embeddings": embedding,
         "point_coords": np.sort(256 * rng.random((prompts, 2, 2), dtype=np.float32), axis=1),
         "point_labels": np.tile(np.array([2, 3], dtype=np.float32), (prompts, 1)),
-        "mask_input": np.zeros((prompts, 1, 256, 256), dtype=np.float32),
+        "mask_input": np.zeros((1, 1, 256, 256), dtype=np.float32),
         "has_mask_input": np.zeros(1, dtype=np.float32),
         "orig_im_size": np.array([512, 512], dtype=np.float32),
     }

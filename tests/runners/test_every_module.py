@@ -44,7 +44,7 @@ def prompts(embedding: Array, count: int) -> dict[str, Array]:
         "image_embeddings": embedding,
         "point_coords": np.sort(256 * rng.random((count, 2, 2), dtype=np.float32), axis=1),
         "point_labels": np.tile(np.array([2, 3], dtype=np.float32), (count, 1)),
-        "mask_input": np.zeros((count, 1, 256, 256), dtype=np.float32),
+        "mask_input": np.zeros((1, 1, 256, 256), dtype=np.float32),
         "has_mask_input": np.zeros(1, dtype=np.float32),
         "orig_im_size": np.array([64, 48], dtype=np.float32),
     }

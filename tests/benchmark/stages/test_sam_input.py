@@ -100,7 +100,7 @@ def test_prompts_move_to_the_resized_square_and_to_pixel_centres() -> None:
     assert inputs["point_labels"].tolist() == [[2, 3], [2, 3]]
     assert inputs["orig_im_size"].tolist() == [16, 8]
     assert inputs["has_mask_input"].tolist() == [0]
-    assert inputs["mask_input"].shape == (2, 1, 8, 8)
+    assert inputs["mask_input"].shape == (1, 1, 8, 8), "none, once for all prompts"
     assert {value.dtype for value in inputs.values()} == {np.dtype(np.float32)}
 
 
