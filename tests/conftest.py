@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 from tests.traced import TracedOnce
 
@@ -25,6 +26,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # As many processes as cores: a second thread would only take the other process's. Runners set their own number.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("sambench", deadline=None)
+settings.load_profile("sambench")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,10 +55,24 @@ def _threads_as_before() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _operators_compiled_once() -> None:
-    """The exporter compiles its 500 operators anew for every export, which is half of the time of a small one."""
-    library = sys.modules.get("onnxscript._framework_apis.torch_2_5")
-    if library is not None and not hasattr(library.get_torchlib_ops, "cache_info"):
-        library.get_torchlib_ops = cache(library.get_torchlib_ops)
+    """The exporter compiles and describes its 500 operators anew for every export, a third of the time of a small one.
+
+    Each export gets lists of its own, since translations of its own are put into them.
+    """
+    registration = sys.modules.get("torch.onnx._internal.exporter._registration")
+    if registration is None or hasattr(registration.ONNXRegistry.from_torchlib, "kept"):
+        return
+    registry: Any = registration.ONNXRegistry
+    compiled = cache(registry.from_torchlib)
+
+    def from_torchlib(opset_version: int = registry().opset_version) -> Any:
+        whole, own = compiled(opset_version), registry()
+        own._opset_version = opset_version
+        own.functions = {name: list(found) for name, found in whole.functions.items()}
+        return own
+
+    from_torchlib.kept = True  # type: ignore[attr-defined]
+    registry.from_torchlib = staticmethod(from_torchlib)
 
 
 @pytest.fixture(scope="session", autouse=True)
