@@ -23,6 +23,8 @@ MSD_REAL = REPOSITORY.parent / "shared" / "msd-real"
 # Waiting threads sleep instead of spinning: where other processes want the cores, PyTorch is three times faster so.
 # Read once, when PyTorch is imported, which is after this file.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# torch.compile calls the compiler itself: processes to do it for the few kernels of a test import PyTorch first.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # As many processes as cores: a second thread would only take the other process's. Runners set their own number.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
