@@ -346,8 +346,9 @@ def test_what_cannot_be_verified_is_exit_code_2(sambench: Sambench, unet: tuple[
 def test_an_export_is_gated_published_and_verifiable_from_end_to_end(
     litemedsam: Any, sambench: Sambench, work: Path
 ) -> None:
+    """On a slice with one organ: that many prompts at once are answered as PyTorch does, `test_sam.py` holds."""
     folder = work / "artifact"
-    task = MSD_REAL / "Task101_AbdomenCT"
+    task = MSD_REAL / "Task09_Spleen"
     words = ["--slices", "1", *(["--data", task] if task.is_dir() else [])]
     code, out, err = sambench("export", "sam", "--model", "litemedsam", "--out", folder, *words)
     assert code == 0, err
