@@ -29,7 +29,7 @@ def results(litemedsam_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         pytest.skip("the real volumes are not here: ../shared/msd-real is absent")
     content = {
         "name": "real",
-        # Ten of thirty slices each, evenly spread: what is wrong with orientation, windows or prompts is so in any slice.
+        # Of thirty slices each ten, evenly spread: a wrong orientation, window or prompt is wrong in any of them.
         "data": {"root": str(MSD_REAL), "tasks": ["Task09_Spleen", "Task101_AbdomenCT"], "slices": 10},
         "sam": {"prompts": ["box"]},
         "measure": {"samples": 1, "budget_s": 0, "warmup": 0, "scenarios": ["single-stream"]},
