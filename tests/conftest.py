@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 from tests.traced import TracedOnce
 
@@ -22,15 +23,38 @@ MSD_REAL = REPOSITORY.parent / "shared" / "msd-real"
 # Waiting threads sleep instead of spinning: where other processes want the cores, PyTorch is three times faster so.
 # Read once, when PyTorch is imported, which is after this file.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# torch.compile calls the compiler itself: processes to do it for the few kernels of a test import PyTorch first.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # As many processes as cores: a second thread would only take the other process's. Runners set their own number.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# How long an example takes depends on what else the machine does.
+settings.register_profile("sambench", deadline=None)
+settings.load_profile("sambench")
+
+
+LONG_FILES = (
+    "benchmark/stages/test_official_masks.py",
+    "benchmark/test_nnunet.py",
+    "benchmark/measure/test_failures.py",
+    "benchmark/test_networks.py",
+    "benchmark/test_run.py",
+    "benchmark/test_cli_export.py",
+)
+"""The longest first, of seconds measured alone. The first exports LiteMedSAM, for which others would wait, so those
+right after it do without."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first: of what two processes share, the last piece each must be short."""
+    """Long files come first: of what two processes share, the last piece each must be short."""
+    tests = Path(__file__).parent
+    places = {tests / name: place for place, name in enumerate(LONG_FILES)}
+    gone = [str(path) for path in places if not path.is_file()]
+    if gone:
+        raise pytest.UsageError(f"LONG_FILES in tests/conftest.py names files that are no more: {', '.join(gone)}")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (places.get(item.path, len(places)), item.path not in slow))
 
 
 def pytest_collection_finish() -> None:
@@ -50,10 +74,24 @@ def _threads_as_before() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _operators_compiled_once() -> None:
-    """The exporter compiles its 500 operators anew for every export, which is half of the time of a small one."""
-    library = sys.modules.get("onnxscript._framework_apis.torch_2_5")
-    if library is not None and not hasattr(library.get_torchlib_ops, "cache_info"):
-        library.get_torchlib_ops = cache(library.get_torchlib_ops)
+    """The exporter compiles and describes its 500 operators anew for every export, a third of the time of a small one.
+
+    Each export gets lists of its own, since translations of its own are put into them.
+    """
+    registration = sys.modules.get("torch.onnx._internal.exporter._registration")
+    if registration is None or hasattr(registration.ONNXRegistry.from_torchlib, "kept"):
+        return
+    registry: Any = registration.ONNXRegistry
+    compiled = cache(registry.from_torchlib)
+
+    def from_torchlib(opset_version: int = registry().opset_version) -> Any:
+        whole, own = compiled(opset_version), registry()
+        own._opset_version = opset_version
+        own.functions = {name: list(found) for name, found in whole.functions.items()}
+        return own
+
+    from_torchlib.kept = True  # type: ignore[attr-defined]
+    registry.from_torchlib = staticmethod(from_torchlib)
 
 
 @pytest.fixture(scope="session", autouse=True)

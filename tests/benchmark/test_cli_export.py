@@ -333,7 +333,7 @@ def test_a_changed_file_is_exit_code_1_and_one_sentence(
 
 def test_what_cannot_be_verified_is_exit_code_2(sambench: Sambench, unet: tuple[Path, Path], tmp_path: Path) -> None:
     """It says nothing against the artifact, so it must not look like a changed one."""
-    code, out, err = sambench("export", "verify", unet[0])
+    code, out, err = sambench("export", "verify", unet[0], "--windows", 0)
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].endswith("was made from unet.pt; give that file with --checkpoint")
     code, _, err = sambench("export", "verify", tmp_path / "gone")
@@ -346,8 +346,9 @@ def test_what_cannot_be_verified_is_exit_code_2(sambench: Sambench, unet: tuple[
 def test_an_export_is_gated_published_and_verifiable_from_end_to_end(
     litemedsam: Any, sambench: Sambench, work: Path
 ) -> None:
+    """On a slice with one organ: that many prompts at once are answered as PyTorch does, `test_sam.py` holds."""
     folder = work / "artifact"
-    task = MSD_REAL / "Task101_AbdomenCT"
+    task = MSD_REAL / "Task09_Spleen"
     words = ["--slices", "1", *(["--data", task] if task.is_dir() else [])]
     code, out, err = sambench("export", "sam", "--model", "litemedsam", "--out", folder, *words)
     assert code == 0, err

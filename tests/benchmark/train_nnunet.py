@@ -7,10 +7,13 @@ each model. Far too short to be any good: what is wanted is a folder that nnU-Ne
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import sys
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -27,6 +30,9 @@ def main(task_dir: Path, out: Path, configurations: list[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(folder)
     os.environ.update(nnUNet_compile="f", nnUNet_n_proc_DA="1", nnUNet_def_n_proc="1")
+    # Its pools compute the same in threads; each process of theirs would import all of it again for four small cases.
+    threads = SimpleNamespace(Pool=ThreadPool)
+    vars(multiprocessing).update(Pool=ThreadPool, get_context=lambda method=None: threads)
     write_raw(task_dir, folders["nnUNet_raw"] / NAME)
     preprocess(folders["nnUNet_preprocessed"] / NAME, configurations)
     for configuration in configurations:
@@ -74,7 +80,7 @@ def preprocess(folder: Path, configurations: list[str]) -> None:
 def shrink(plan: dict[str, Any]) -> None:
     """Three levels of 8 to 32 features, a patch that leaves several windows to a case, and voxels to resample to."""
     three = len(plan["patch_size"]) == 3
-    plan["patch_size"] = [8, 32, 32] if three else [48, 40]
+    plan["patch_size"] = [8, 48, 48] if three else [48, 40]
     plan["batch_size"] = 2
     plan["spacing"] = [0.9 * size for size in plan["spacing"]]
     arguments = plan["architecture"]["arch_kwargs"]
@@ -93,10 +99,13 @@ def train(folder: Path, configuration: str) -> Path:
     import torch
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+    torch.manual_seed(0)
+    np.random.seed(0)  # the generator that nnU-Net draws windows from
     os.environ.update(nnUNet_n_proc_DA="0")  # augment in this process; planning wants one
     plans, dataset = (json.loads((folder / name).read_text()) for name in ("nnUNetPlans.json", "dataset.json"))
     plans["continue_training"] = False
     trainer = nnUNetTrainer(plans, configuration, "all", dataset, device=torch.device("cpu"))
+    trainer.logger.plot_progress_png = lambda *_: None  # takes longer than the epoch it shows
     trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = EPOCHS, STEPS, 1
     trainer.run_training()
     return Path(trainer.output_folder_base)

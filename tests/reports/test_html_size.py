@@ -21,5 +21,7 @@ def test_a_page_of_a_thousand_cells_takes_under_five_seconds_and_five_megabytes(
         start = time.process_time()
         path = write_html(results, tmp_path)
         seconds.append(time.process_time() - start)
+        if seconds[-1] < 5:
+            break
     assert path.stat().st_size < 5e6
     assert min(seconds) < 5, seconds

@@ -1,6 +1,6 @@
 """Workers that are killed, hang, run out of memory or answer with NaN, through a whole run.
 
-Those that die or may die are in processes of their own.
+Those that die or may die are in processes of their own; beside the one that is killed so is the other.
 
 The dummy answers as PyTorch does until its fourth call of a module. A run of the same specification, in which it no
 longer fails, redoes what failed.
@@ -16,6 +16,7 @@ import pytest
 
 from benchmark import run as running
 from benchmark.data.phantom import PHANTOM_TASK, PhantomSpec, write_phantom
+from benchmark.measure.workers import Worker
 from benchmark.measured import Peak
 from benchmark.records import CaseRecord, RecordStore
 from benchmark.results import Cell, Results, load_results
@@ -61,6 +62,11 @@ def execute(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Exec
     return run
 
 
+def in_process_but_the_dummy(name: str, *rest: Any) -> Worker | SentWorker:
+    """A process for the backend that stays well would import PyTorch for no other answer."""
+    return Worker(name, *rest) if name == "dummy" else SentWorker(name, *rest)
+
+
 def cells(results: Results) -> tuple[Cell, Cell]:
     ours, dummy = results.cells
     assert (ours.backend, dummy.backend) == ("pytorch", "dummy")
@@ -77,7 +83,7 @@ def records(run_dir: Path) -> list[CaseRecord]:
     ("how", "limit_s", "reason"),
     [
         ("kill", 120, "was killed (SIGKILL), as the system does when memory runs out"),
-        ("hang", 10, "no answer within 10 s; the worker was killed"),
+        ("hang", 4, "no answer within 4 s; the worker was killed"),
         ("memory", 120, "MemoryError: "),
         ("nan", 120, "NotFiniteError: its output holds NaN or infinity"),
     ],
@@ -86,8 +92,9 @@ def test_a_worker_that_fails_makes_its_cell_failed_and_a_run_again_redoes_it_alo
     how: str, limit_s: float, reason: str, execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"fails": how, "fails_after": 3}
-    if how == "nan":  # which a worker survives
-        monkeypatch.setattr("benchmark.measure.bench.Worker", SentWorker)
+    # NaN, a worker survives. Of a death beside it, a worker of the other backend must not hear.
+    if how != "kill":
+        monkeypatch.setattr("benchmark.measure.bench.Worker", SentWorker if how == "nan" else in_process_but_the_dummy)
     first = execute(options, limit_s=limit_s)
     ours, dummy = cells(first)
     assert ours.status == "ok" and ours.latency_ms is not None and ours.throughput is not None, ours.reason
@@ -116,8 +123,11 @@ def test_a_worker_that_fails_makes_its_cell_failed_and_a_run_again_redoes_it_alo
         assert now.failed == {} and now.lanes["dummy"].pairs["box"]
 
 
-def test_a_worker_dies_with_its_last_words_in_its_log(execute: Execute, tmp_path: Path) -> None:
+def test_a_worker_dies_with_its_last_words_in_its_log(
+    execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The log is where a person looks who wants the traceback behind the sentence."""
+    monkeypatch.setattr("benchmark.measure.bench.Worker", in_process_but_the_dummy)
     execute({"fails": "raise", "fails_after": 3})
     (log,) = (tmp_path / "run" / "logs").rglob("dummy.log")
     text = log.read_text(encoding="utf-8")
