@@ -30,7 +30,7 @@ from benchmark.tuning.records import HeatRecord, Screening, TuneStore
 from benchmark.tuning.schema import TuneResult
 from benchmark.tuning.screen import screen, times_of
 from benchmark.tuning.settings import TuneSettings
-from benchmark.tuning.stable import Stable, fitting
+from benchmark.tuning.stable import Stable, fitting, too_large
 from benchmark.tuning.workload import Workload, content_of, make_workload
 from exporters.fetch import cache_dir
 from exporters.parity import GATE
@@ -75,6 +75,7 @@ class Tuning:
     _absent: dict[str, str] = field(init=False)
     _candidates: list[Candidate] = field(init=False)
     _screenings: dict[str, Screening] = field(init=False, default_factory=dict)
+    _no_room: dict[str, str] = field(init=False, default_factory=dict)
 
     def prepare(self) -> tuple[list[Candidate], dict[str, str]]:
         """Loads the model and the units; writes nothing.
@@ -119,7 +120,9 @@ class Tuning:
                 heats, choice = self._race_all(stable)
                 final, winner = self._final(stable, choice)
             why = "the budget ended before it was tried"
-            measured = Measured(self._candidates, self._screenings, heats, final, choice, winner, why, self._absent)
+            measured = Measured(
+                self._candidates, self._screenings, heats, final, choice, winner, why, self._absent, self._no_room
+            )
             result = self._result(measured, elapsed())
         write(result, self.out)
         return result
@@ -142,7 +145,11 @@ class Tuning:
             stable.keep(self._wanted())
             # One that compiles for minutes must not leave the others without a turn.
             limit_s = max(LEAST_LIMIT_S, MOST_OF_SCREENING * self._budget.screening_s())
-            found, _ = screen(candidate, stable, theirs, self.progress, limit_s)
+            large = too_large([str(candidate.lane)], stable.peaks, stable.room_mib)
+            if large is not None:
+                found = Screening(name=candidate.name, dropped="failed", reason=f"not started: its lane {large}")
+            else:
+                found, _ = screen(candidate, stable, theirs, self.progress, limit_s)
             self._store.save_screening(found)
             self._take(candidate, found, stable)
             advance(1, candidate.name)
@@ -209,11 +216,15 @@ class Tuning:
                 kept.ended = None
             return kept
         left_s = self._budget.race_s()
+        for name in self._passed:
+            large = too_large([king, name], stable.peaks, stable.room_mib) if name != king else None
+            if large is not None:
+                self._no_room[name] = f"it has no room beside {king}: both {large}"
         # Whoever cannot even be started again in the time that is left has no race.
         waiting = [
             name
             for name in waiting_for(self._passed, heats)
-            if name in stable.lanes or self._screenings[name].start_s <= left_s
+            if name not in self._no_room and (name in stable.lanes or self._screenings[name].start_s <= left_s)
         ]
         if not waiting or left_s <= 0:
             return None
@@ -237,7 +248,7 @@ class Tuning:
 
     def _chosen(self, heat: HeatRecord) -> Choice:
         memory = {name: found.memory_mib for name, found in self._screenings.items()}
-        changes = {one.name: len(one.changes) for one in self._candidates}
+        changes = {one.name: len(one.changes) + (one.precision != "fp32") for one in self._candidates}
         return choose(standings(heat.times, heat.racing), self._margin, memory, changes)
 
     # The final.

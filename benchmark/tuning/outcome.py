@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmark.measure.statistics import PAIRS_NEEDED, paired_speedup
 from benchmark.results import LaneKey
@@ -27,6 +27,7 @@ class Measured:
         winner: after the final.
         why_not_tried: told of whoever was not.
         absent: lane → why it cannot run here.
+        no_room: name → why it could not race.
     """
 
     candidates: Sequence[Candidate]
@@ -37,6 +38,7 @@ class Measured:
     winner: str
     why_not_tried: str
     absent: Mapping[str, str]
+    no_room: Mapping[str, str] = field(default_factory=dict)
 
 
 def results(measured: Measured, kind: BatchKind, margin: float) -> list[CandidateResult]:
@@ -96,6 +98,8 @@ def fate_of(name: str, measured: Measured, margin: float) -> tuple[Fate, str]:
     if screening.dropped is not None:
         return screening.dropped, screening.reason or "it gave no reason"
     heat = last_heat(name, measured.heats)
+    if heat is None and name in measured.no_room:
+        return "not raced", measured.no_room[name]
     if heat is None:
         return "not raced", f"the budget ended before its race: {_tried(screening, measured)}"
     return _raced(name, heat, measured, margin)

@@ -58,6 +58,18 @@ def fitting(names: Sequence[str], peaks: Mapping[str, float | None], room_mib: f
     return taken
 
 
+def too_large(names: Sequence[str], peaks: Mapping[str, float | None], room_mib: float) -> str | None:
+    """Why processes have no room together: `need about 9,000 MiB and 8,000 are free`; None where they have.
+
+    Args:
+        names: of candidates; one whose peak is not known counts as nothing.
+        peaks: MiB by name.
+        room_mib: for all.
+    """
+    needed = sum(peaks.get(name) or 0.0 for name in names)
+    return None if needed <= room_mib else f"need about {needed:,.0f} MiB and {room_mib:,.0f} are free"
+
+
 def unit_ms(outcome: Outcome) -> float:
     """What a unit took: the mean over its variants of what each alone would have taken, milliseconds."""
     return fmean(sum(outcome.phases(variant).values()) for variant in outcome.labels)

@@ -201,3 +201,13 @@ def test_lanes_that_cannot_run_here_are_listed(tune: Tune, monkeypatch: pytest.M
     assert [(one.name, one.fate, one.reason) for one in result.candidates if one.backend == "dummy"] == [
         ("dummy (all)", "unavailable", "no dummy here")
     ]
+
+
+def test_what_has_no_room_is_told_and_not_started(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the machine had one MiB: the reference is tried all the same, and nobody races beside it."""
+    monkeypatch.setattr("benchmark.tuning.stable.free_mib", lambda: 1.0)
+    result = tune(budget_s=6.0)
+    assert result.winner == "pytorch"
+    told = result.of("pytorch, batch 1")
+    assert told.fate == "failed" and told.reason.startswith("not started: its lane need")
+    assert result.of("dummy").fate == "gate"

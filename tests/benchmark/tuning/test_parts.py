@@ -16,7 +16,7 @@ from benchmark.tuning.machine import absences, bf16_absence
 from benchmark.tuning.outcome import Measured, results, versus
 from benchmark.tuning.race import Choice
 from benchmark.tuning.records import HeatRecord, Left, Screening, TuneStore
-from benchmark.tuning.stable import fitting
+from benchmark.tuning.stable import fitting, too_large
 from runners.base import RunnerError
 from runners.device import Device
 
@@ -176,3 +176,12 @@ def test_a_final_of_too_few_pairs_gives_way_to_a_race_with_enough() -> None:
 def test_who_failed_the_gate_is_held_against_nobody() -> None:
     screenings = {**measured().screenings, "b": Screening(name="b", unit_ms=1.0, dropped="gate", reason="wrong")}
     assert versus(measured(screenings=screenings), ["b"]) == []
+
+
+def test_who_has_no_room_beside_the_winner_is_told() -> None:
+    peaks = {"a": 600.0, "c": 500.0}
+    told = too_large(["a", "c"], peaks, 1000)
+    assert told == "need about 1,100 MiB and 1,000 are free"
+    assert too_large(["a", "unknown"], peaks, 1000) is None
+    found = fates(measured(no_room={"c": f"it has no room beside a: both {told}"}))
+    assert found["c"] == ("not raced", "it has no room beside a: both need about 1,100 MiB and 1,000 are free")
