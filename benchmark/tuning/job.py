@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,11 +19,11 @@ from benchmark.run import Progress
 from benchmark.sections import MeasureSpec
 from benchmark.stopwatch import stopwatch
 from benchmark.tuning.budget import Budget
-from benchmark.tuning.candidates import BATCHES, OPTIONS, REFERENCE, Candidate, Menu, lanes_of, next_up
+from benchmark.tuning.candidates import OPTIONS, REFERENCE, Candidate, next_up
 from benchmark.tuning.gate import Maps
 from benchmark.tuning.heats import BUDGET_SPENT, LEAST_LIMIT_S, Racing, entrants, waiting_for
-from benchmark.tuning.machine import absences
-from benchmark.tuning.outcome import Measured, results, short_of_time, versus
+from benchmark.tuning.menu import Options, make_menu
+from benchmark.tuning.outcome import Measured, results, short_of_time, versus, why_it
 from benchmark.tuning.place import claim, winner_spec, write
 from benchmark.tuning.race import Choice, choose, overtaken_by, standings
 from benchmark.tuning.records import HeatRecord, Screening, TuneStore
@@ -35,7 +35,6 @@ from benchmark.tuning.workload import Workload, content_of, make_workload
 from exporters.fetch import cache_dir
 from exporters.parity import GATE
 from runners.base import RunnerError
-from runners.device import Device
 
 LOGS = "logs"
 MOST_IN_A_RACE = 6
@@ -43,8 +42,8 @@ MOST_IN_A_RACE = 6
 
 MOST_OF_SCREENING = 0.5
 """Of the time that is left to try candidates, a call of one of them may take no more."""
-
-Options = Mapping[str, Mapping[str, tuple[Any, ...]]]
+REDUCED_EXPORT = 0.12
+"""Of the budget, an export of one reduced precision may take: there are three, and what they are worth is not known."""
 
 
 @dataclass
@@ -89,7 +88,7 @@ class Tuning:
         """
         self.settings.check()
         self._here = environment(self.settings.default_threads)
-        self._work = make_workload(self.settings, self._here.libraries)
+        self._work = make_workload(self.settings, self._here.libraries, self.out / LOGS)
         self._candidates, self._absent = make_menu(self.settings, self._work, self.options)
         return self._candidates, self._absent
 
@@ -112,6 +111,7 @@ class Tuning:
             self.progress.say(f"This machine is busy, and times will suffer: {busy}")
         with sole_user(self.out), stopwatch(self.out, content) as elapsed:
             self._budget = Budget(self.settings.budget_s, elapsed)
+            self._work.reduced_export_s = REDUCED_EXPORT * self.settings.budget_s
             stable = Stable(
                 self._work, self.settings.device, self.settings.default_threads, self.measure, self.out / LOGS
             )
@@ -134,7 +134,7 @@ class Tuning:
         waiting = [one for one in self._candidates if one.name != REFERENCE.name]
         for candidate in list(waiting):
             found = self._store.screening(candidate.name)
-            if found is not None:
+            if found is not None and (found.limit_s is None or found.limit_s >= self._limit_s()):
                 self._take(candidate, found, stable)
                 waiting.remove(candidate)
         advance = self.progress.start(f"try {len(self._candidates)} candidates", len(self._candidates))
@@ -143,17 +143,19 @@ class Tuning:
             candidate = next_up(waiting, times_of(self._screenings))
             waiting.remove(candidate)
             stable.keep(self._wanted())
-            # One that compiles for minutes must not leave the others without a turn.
-            limit_s = max(LEAST_LIMIT_S, MOST_OF_SCREENING * self._budget.screening_s())
             large = too_large([str(candidate.lane)], stable.peaks, stable.room_mib)
             if large is not None:
                 found = Screening(name=candidate.name, dropped="failed", reason=f"not started: its lane {large}")
             else:
-                found, _ = screen(candidate, stable, theirs, self.progress, limit_s)
+                found, _ = screen(candidate, stable, theirs, self.progress, self._limit_s())
             self._store.save_screening(found)
             self._take(candidate, found, stable)
             advance(1, candidate.name)
         stable.keep(self._wanted())
+
+    def _limit_s(self) -> float:
+        """Of a call: one that compiles for minutes must not leave the others without a turn."""
+        return max(LEAST_LIMIT_S, MOST_OF_SCREENING * self._budget.screening_s())
 
     def _reference(self, stable: Stable) -> Maps:
         """Its masks; without it nothing can be held against anything, so it is tried whatever the budget."""
@@ -211,7 +213,9 @@ class Tuning:
         """The next race, taken up where it was kept; None where nobody waits or no time is left."""
         number = len(heats) + 1
         kept = self._store.heat(number)
-        if kept is not None:
+        # Of an earlier call with other backends, or before a race that was run anew, it says nothing.
+        known = kept is not None and set(kept.entrants) <= set(self._screenings)
+        if kept is not None and known and (not heats or king in kept.entrants):
             if kept.ended == BUDGET_SPENT and self._budget.race_s() > 0:
                 kept.ended = None
             return kept
@@ -268,11 +272,13 @@ class Tuning:
         racing = replace(self._racing(record, stable, advance), left_s=self._budget.left_s)
         final = racing.final(choice.name)
         advance(1, "")
-        winner = choice.name
-        if final.times.get(winner):
-            others = [name for name in names if name not in {left.name for left in final.left}]
-            winner = overtaken_by(final.times, winner, [name for name in others if name != winner]) or winner
-        return final, winner
+        there = [name for name in final.racing if final.times.get(name)]
+        if choice.name in there:
+            others = [name for name in there if name != choice.name]
+            return final, overtaken_by(final.times, choice.name, others) or choice.name
+        failed = any(left.failed and left.name == choice.name for left in final.left)
+        # A winner that fails cannot be deployed; the reference passed, and it is among those who wait.
+        return final, min(self._plain, key=self._passed.index) if failed else choice.name
 
     # What comes of it.
 
@@ -301,32 +307,9 @@ class Tuning:
             no_dice=self._work.no_dice,
             reference=REFERENCE.name,
             winner=winner.name,
-            why=results_why(measured),
+            why=why_it(measured),
             versus=versus(measured, self._plain),
             candidates=every,
             notes=self.notes,
             spec=winner_spec(self.settings, winner, self._work.batch_kind),
         )
-
-
-def results_why(measured: Measured) -> str:
-    """Why the winner is the winner."""
-    if measured.winner == measured.choice.name:
-        return measured.choice.why
-    return f"in the final it was surely faster than {measured.choice.name}, which had won the race"
-
-
-def make_menu(settings: TuneSettings, workload: Workload, options: Options) -> tuple[list[Candidate], dict[str, str]]:
-    """The candidates, and lanes that cannot run here with the reason."""
-    lanes = lanes_of(settings.backends, settings.precisions)
-    absent = absences(lanes, Device.parse(settings.device))
-    menu = Menu(
-        lanes=tuple(lane for lane in lanes if str(lane) not in absent),
-        threads=settings.threads_tried,
-        batches=BATCHES,
-        default_threads=settings.default_threads,
-        default_batch=workload.default_batch,
-        most=workload.most,
-        options=options,
-    )
-    return menu.candidates(), absent

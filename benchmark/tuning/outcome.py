@@ -92,16 +92,18 @@ def fate_of(name: str, measured: Measured, margin: float) -> tuple[Fate, str]:
     """What became of a candidate, and why."""
     screening = measured.screenings.get(name)
     if name == measured.winner:
-        return "winner", measured.choice.why if name == measured.choice.name else "surely faster in the final"
+        return "winner", why_it(measured)
     if screening is None:
         return "not tried", measured.why_not_tried
     if screening.dropped is not None:
         return screening.dropped, screening.reason or "it gave no reason"
+    failed = _failed_in_final(name, measured)
+    if failed is not None:
+        return "failed", failed
     heat = last_heat(name, measured.heats)
-    if heat is None and name in measured.no_room:
-        return "not raced", measured.no_room[name]
     if heat is None:
-        return "not raced", f"the budget ended before its race: {_tried(screening, measured)}"
+        late = f"the budget ended before its race: {_tried(screening, measured)}"
+        return "not raced", measured.no_room.get(name, late)
     return _raced(name, heat, measured, margin)
 
 
@@ -117,6 +119,20 @@ def _raced(name: str, heat: HeatRecord, measured: Measured, margin: float) -> tu
     if name == measured.choice.name:
         return "slower", "surely slower than the winner in the final"
     return _still_there(name, heat, margin)
+
+
+def why_it(measured: Measured) -> str:
+    """Why the winner is the winner."""
+    if measured.winner == measured.choice.name:
+        return measured.choice.why
+    if _failed_in_final(measured.choice.name, measured) is not None:
+        return f"{measured.choice.name}, which had won the race, failed in the final"
+    return f"in the final it was surely faster than {measured.choice.name}, which had won the race"
+
+
+def _failed_in_final(name: str, measured: Measured) -> str | None:
+    left = measured.final.left if measured.final else []
+    return next((f"in the final: {one.reason}" for one in left if one.name == name and one.failed), None)
 
 
 def short_of_time(candidates: Sequence[CandidateResult]) -> list[str]:

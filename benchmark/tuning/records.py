@@ -32,6 +32,7 @@ class Screening(Part):
     seconds: float = Field(default=0.0, description="all of it")
     dropped: Literal["failed", "invalid", "gate"] | None = None
     reason: str | None = Field(default=None, description="why it was dropped")
+    limit_s: float | None = Field(default=None, description="of a call, where it took longer; more may be enough")
 
 
 class Left(Part):

@@ -28,6 +28,10 @@ PASSES_S = 3.0
 """No further pass begins after so long: of a slow model one pass tells enough to sort by."""
 
 
+NO_ANSWER = "no answer within"
+"""What `Worker.call` says of a call that took too long."""
+
+
 @dataclass
 class _Pass:
     maps: dict[str, dict[str, list[Labels]]] = field(default_factory=dict)
@@ -67,7 +71,8 @@ def screen(
         lane = stable.open(candidate, progress, limit_s)
         found, answers = _measured(candidate, lane, stable.workload, theirs, stable.device)
     except (WorkerError, ExportError, RunnerError) as error:
-        found = Screening(name=candidate.name, dropped="failed", reason=str(error))
+        limit = limit_s if NO_ANSWER in str(error) else None
+        found = Screening(name=candidate.name, dropped="failed", reason=str(error), limit_s=limit)
     stable.peaks[candidate.name] = found.memory_mib
     if found.dropped is not None:
         stable.close(candidate.name)

@@ -117,7 +117,7 @@ class Stable:
         """
         if candidate.name in self.lanes:
             return self.lanes[candidate.name]
-        sources = self.workload.sources(candidate.lane, progress)
+        sources = self.workload.sources(candidate.lane, progress, limit_s)
         key = candidate.lane
         own = {str(key): candidate.own(self.workload.batch_kind)}
         settings = LaneSettings((key,), self.device, self.threads, own=own)

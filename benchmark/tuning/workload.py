@@ -17,12 +17,12 @@ from benchmark.data.volume import load_volume
 from benchmark.errors import InputError
 from benchmark.files import sha256_text
 from benchmark.lanes import module_source
+from benchmark.measure.workers import WorkerError
 from benchmark.metrics import Labels
 from benchmark.plan import PlannedTask, chosen_slices, fingerprint
 from benchmark.prompts import Prompter
 from benchmark.results import LaneKey
 from benchmark.run import Progress
-from benchmark.samples import task_samples
 from benchmark.segmentation import Segmentation
 from benchmark.spec import Spec
 from benchmark.stages import pseudolabel
@@ -30,9 +30,9 @@ from benchmark.stages.base import Pipeline, Unit
 from benchmark.stages.batches import batches, fastest
 from benchmark.stages.sam_input import SamInput
 from benchmark.tuning.candidates import BATCHES, BatchKind
+from benchmark.tuning.exports import export_apart
 from benchmark.tuning.gate import stacked
 from benchmark.tuning.settings import TuneSettings
-from benchmark.window_samples import task_windows
 from exporters.exportable import Exportable
 from exporters.fetch import cache_dir
 from exporters.manifest import RANDOM_WEIGHTS, ExportError, Manifest
@@ -67,9 +67,11 @@ class Workload:
         default_batch: by backend.
         most: the largest batch that there is work for.
         parts: the modules.
-        export: writes an artifact of a precision.
+        export: writes an artifact of a precision, within so many seconds.
         name: of the artifacts.
         key: of the weights, by precision.
+        libraries: versions; another exporter may write another graph.
+        reduced_export_s: an export of a reduced precision may take so long.
     """
 
     planned: PlannedTask
@@ -83,10 +85,11 @@ class Workload:
     default_batch: Callable[[str], int]
     most: int
     parts: tuple[Exportable, ...]
-    export: Callable[[Path, str], Manifest]
+    export: Callable[[Path, str, float], Manifest]
     name: str
     key: Callable[[str], str]
     libraries: Mapping[str, str] = field(default_factory=dict)
+    reduced_export_s: float = float("inf")
     _refused: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -100,11 +103,16 @@ class Workload:
             found.setdefault(one.case, []).extend(one.unit.slices)
         return found
 
-    def sources(self, lane: LaneKey, progress: Progress) -> list[ModuleSource]:
+    def sources(self, lane: LaneKey, progress: Progress, limit_s: float) -> list[ModuleSource]:
         """The modules for a lane, exported where its backend wants a file and the cache has none.
 
+        Args:
+            lane: a backend in a precision.
+            progress: told of an export.
+            limit_s: an export that takes longer is ended.
+
         Raises:
-            ExportError: the export fails; it is not tried again for the next candidate.
+            ExportError: the export fails or takes too long; it is not tried again for the next candidate.
         """
         if lane.backend in WANTS_MODULE:
             return [module_source(part, Path(), lane.precision) for part in self.parts]
@@ -113,25 +121,27 @@ class Workload:
 
         def export(folder: Path, precision: str) -> Manifest:
             advance = progress.start(f"export {self.name} to ONNX in {precision} and verify it; kept", 1)
-            manifest = self.export(folder, precision)
+            most_s = limit_s if precision == "fp32" else min(limit_s, self.reduced_export_s)
+            manifest = self.export(folder, precision, most_s)
             advance(1, "")
             return manifest
 
         key = self.key(lane.precision)
         try:
             made = ensure_artifact(cache_dir(), self.name, key, self.parts, lane.precision, export, self.libraries)
-        except (ExportError, InputError) as error:
+        except (ExportError, InputError, WorkerError) as error:
             self._refused[lane.precision] = str(error)
             raise ExportError(str(error)) from None
         return [replace(source, torch_module=None) for source in made]
 
 
-def make_workload(settings: TuneSettings, libraries: Mapping[str, str]) -> Workload:
+def make_workload(settings: TuneSettings, libraries: Mapping[str, str], logs: Path) -> Workload:
     """Loads the model and cuts the units.
 
     Args:
         settings: checked.
-        libraries: versions; another exporter may write another graph.
+        libraries: versions.
+        logs: the folder of what exports print.
 
     Raises:
         InputError: a case cannot be read, or has nothing to work on.
@@ -139,18 +149,22 @@ def make_workload(settings: TuneSettings, libraries: Mapping[str, str]) -> Workl
     """
     planned, cases = settings.plan()
     spec = settings.spec()
+    export = partial(export_apart, settings, logs)
     if settings.unet is not None:
-        made = _unet(load_unet(settings.unet), settings.unet.resolve().stem, planned, cases, spec)
+        made = _unet(load_unet(settings.unet), settings.unet.resolve().stem, planned, cases, spec, export)
     else:
         sam = load_sam(str(settings.model), settings.checkpoint, settings.random_seed)
-        made = _sam(sam, planned, cases, spec, settings.device)
+        made = _sam(sam, planned, cases, spec, export)
     if not made.units:
         raise InputError(f"--data {settings.data}: no slice of {len(cases)} cases holds a label; give more --cases")
     made.libraries = dict(libraries)
     return made
 
 
-def _sam(sam: LoadedSam, planned: PlannedTask, cases: Sequence[CaseFiles], spec: Spec, device: str) -> Workload:
+def _sam(
+    sam: LoadedSam, planned: PlannedTask, cases: Sequence[CaseFiles], spec: Spec,
+    export: Callable[[Path, str, float], Manifest],
+) -> Workload:  # fmt: skip
     assert spec.sam is not None  # noqa: S101 - settings without a UNet have a SAM
     task, given = planned.task, spec.sam
     prompter = Prompter.of(given.prompts, task.labels, given.per, given.min_pixels, spec.data.seed)
@@ -173,7 +187,7 @@ def _sam(sam: LoadedSam, planned: PlannedTask, cases: Sequence[CaseFiles], spec:
         default_batch=lambda backend: fastest(backend, kind),
         most=most,
         parts=(sam.encoder, sam.decoder),
-        export=partial(_export_sam, sam, task),
+        export=export,
         name=sam.model.name,
         # As `sambench label` keeps its exports, so that neither makes the other's again.
         key=lambda precision: _with_data(sha256_text(sam.weights.key, given.masks), task, task.cases, precision),
@@ -184,7 +198,10 @@ def _most_alike(unit: Unit) -> int:
     return max((len(some) for asked in unit.prompts.values() for some in batches(asked, len(asked) or 1)), default=1)
 
 
-def _unet(unet: LoadedUNet, variant: str, planned: PlannedTask, cases: Sequence[CaseFiles], spec: Spec) -> Workload:
+def _unet(
+    unet: LoadedUNet, variant: str, planned: PlannedTask, cases: Sequence[CaseFiles], spec: Spec,
+    export: Callable[[Path, str, float], Manifest],
+) -> Workload:  # fmt: skip
     assert spec.unet is not None  # noqa: S101 - settings with a UNet say which
     task, given = planned.task, spec.unet
     used = Segmentation.of(unet, variant, given, planned)
@@ -206,7 +223,7 @@ def _unet(unet: LoadedUNet, variant: str, planned: PlannedTask, cases: Sequence[
         default_batch=lambda backend: used.batch,
         most=_most_windows(used, units),
         parts=(unet.unet,),
-        export=partial(_export_unet, unet, task),
+        export=export,
         name=f"{unet.config.name}-{task.name}-{variant}",
         key=lambda precision: _with_data(unet.weights.key, task, task.cases, precision),
     )
@@ -223,16 +240,6 @@ def _most_windows(used: Segmentation, units: Sequence[WorkUnit]) -> int:
             count *= ceil(max(size - patch, 0) / max(1, int(patch * (1 - used.windows.overlap)))) + 1
         counts.append(count)
     return max(counts)
-
-
-def _export_sam(sam: LoadedSam, task: Task, folder: Path, precision: str) -> Manifest:
-    """Fp32 is held against its own tolerance; a reduced precision is calibrated and checked on slices of the task."""
-    return sam.export(folder, precision, [] if precision == "fp32" else task_samples(task, sam.model))
-
-
-def _export_unet(unet: LoadedUNet, task: Task, folder: Path, precision: str) -> Manifest:
-    """As for a SAM; on windows."""
-    return unet.export(folder, precision, [] if precision == "fp32" else task_windows(task, unet.config))
 
 
 def _with_data(weights: str, task: Task, cases: Sequence[CaseFiles], precision: str) -> str:

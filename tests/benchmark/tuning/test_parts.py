@@ -151,7 +151,7 @@ def test_equal_open_and_sent_away_are_different_fates() -> None:
 
 def test_a_default_that_overtook_in_the_final_is_the_winner_and_the_one_before_is_told_as_slower() -> None:
     found = fates(measured(winner="b"))
-    assert found["b"] == ("winner", "surely faster in the final")
+    assert found["b"] == ("winner", "in the final it was surely faster than a, which had won the race")
     assert found["a"] == ("slower", "surely slower than the winner in the final")
 
 
