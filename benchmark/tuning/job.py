@@ -288,8 +288,9 @@ class Tuning:
         if measured.final is None and len(self._plain) > 1:
             self.notes.append("There was no time for a final: give a larger --budget")
         self.notes += short_of_time(every)
-        if measured.choice.open:
-            self.notes.append(f"Not told apart from the winner: {', '.join(measured.choice.open)}")
+        still_open = [one.name for one in every if one.fate == "open"]
+        if still_open:
+            self.notes.append(f"Not told apart from the winner: {', '.join(still_open)}")
         return TuneResult(
             sambench_version=__version__,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmark.measure.statistics import PAIRS_NEEDED, paired_speedup
+from benchmark.measure.statistics import PAIRS_NEEDED
 from benchmark.results import LaneKey
 from benchmark.sections import LaneSpec
 from benchmark.tuning.candidates import BatchKind, Candidate
-from benchmark.tuning.race import Choice, standings
+from benchmark.tuning.race import FEWEST_PAIRS, Choice, Standing, against, standings
 from benchmark.tuning.records import HeatRecord, Screening
 from benchmark.tuning.schema import CandidateResult, Fate, Versus
 
@@ -97,14 +97,29 @@ def fate_of(name: str, measured: Measured, margin: float) -> tuple[Fate, str]:
         return "not tried", measured.why_not_tried
     if screening.dropped is not None:
         return screening.dropped, screening.reason or "it gave no reason"
-    failed = _failed_in_final(name, measured)
-    if failed is not None:
-        return "failed", failed
+    told = _in_final(name, measured, margin)
+    if told is not None:
+        return told
     heat = last_heat(name, measured.heats)
     if heat is None:
         late = f"the budget ended before its race: {_tried(screening, measured)}"
         return "not raced", measured.no_room.get(name, late)
     return _raced(name, heat, measured, margin)
+
+
+def _in_final(name: str, measured: Measured, margin: float) -> tuple[Fate, str] | None:
+    """What the final tells of a candidate; its pairs are fresh, so they count before those of a race."""
+    failed = _failed_in_final(name, measured)
+    if failed is not None:
+        return "failed", failed
+    times = measured.final.times if measured.final else {}
+    if not times.get(name) or not times.get(measured.winner):
+        return None
+    own = Standing(name, *against(times[measured.winner], times[name]))
+    words = own.words.replace("the leader's", "the winner's")
+    if own.behind(margin) or name == measured.choice.name:
+        return "slower", f"surely slower in the final: {words}"
+    return ("equal", f"as fast within the margin, in the final: {words}") if own.level(margin) else None
 
 
 def _tried(screening: Screening, measured: Measured) -> str:
@@ -116,8 +131,6 @@ def _raced(name: str, heat: HeatRecord, measured: Measured, margin: float) -> tu
     left = next((left for left in heat.left if left.name == name), None)
     if left is not None:
         return ("failed" if left.failed else "forced out" if left.forced else "slower"), left.reason
-    if name == measured.choice.name:
-        return "slower", "surely slower than the winner in the final"
     return _still_there(name, heat, margin)
 
 
@@ -198,9 +211,8 @@ def _versus(measured: Measured, other: str) -> Versus:
         return Versus(other=other, speedup=theirs / ours, ci95=None, pairs=0, source="screening", reason=reason)
     # The final is of fresh pairs: a race's winner was chosen by the race's own, which flatter it.
     _, pairs, source, race = next((one for one in known if one[0]), max(known, key=lambda one: one[1]))
-    told = paired_speedup(race.times[other][:pairs], race.times[winner][:pairs])
-    assert told.ratio is not None  # noqa: S101 - there are pairs
+    speedup, interval, _ = against(race.times[other][:pairs], race.times[winner][:pairs])
+    why = None if interval else f"{pairs} pairs; an interval needs {FEWEST_PAIRS}"
     return Versus(
-        other=other, speedup=told.ratio, ci95=told.ci95, pairs=pairs, source=source,  # type: ignore[arg-type]
-        reason=None if told.ci95 else told.reason,
+        other=other, speedup=speedup, ci95=interval, pairs=pairs, source=source, reason=why,  # type: ignore[arg-type]
     )  # fmt: skip

@@ -30,7 +30,9 @@ class Versus(Part):
     speedup: float = Field(
         description="the other's time / the winner's, median over pairs; above 1 the winner is faster"
     )
-    ci95: tuple[float, float] | None = Field(description="95 % interval; null where there are too few pairs")
+    ci95: tuple[float, float] | None = Field(
+        description="95 % interval, of fewer than 16 pairs their range; null of fewer than 6"
+    )
     pairs: int
     source: Literal["final", "race", "screening"] = Field(description="screening: one after another, not in pairs")
     reason: str | None = Field(default=None, description="why there is no interval")

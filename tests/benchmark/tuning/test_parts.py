@@ -150,9 +150,10 @@ def test_equal_open_and_sent_away_are_different_fates() -> None:
 
 
 def test_a_default_that_overtook_in_the_final_is_the_winner_and_the_one_before_is_told_as_slower() -> None:
-    found = fates(measured(winner="b"))
+    final = HeatRecord(number=0, entrants=["a", "b"], times={"a": [10.0] * 20, "b": [9.9] * 20})
+    found = fates(measured(winner="b", final=final))
     assert found["b"] == ("winner", "in the final it was surely faster than a, which had won the race")
-    assert found["a"] == ("slower", "surely slower than the winner in the final")
+    assert found["a"][0] == "slower" and found["a"][1].startswith("surely slower in the final: 0.990×")
 
 
 def test_the_final_counts_before_the_race_the_race_before_the_screening() -> None:
@@ -163,6 +164,7 @@ def test_the_final_counts_before_the_race_the_race_before_the_screening() -> Non
     assert told["b"].ci95 == pytest.approx((3, 3))
     assert (told["c"].source, told["c"].speedup, told["c"].ci95) == ("screening", pytest.approx(3), None)
     assert told["c"].reason is not None
+    assert fates(measured(final=final))["b"][1].startswith("surely slower in the final: 0.333×")
     (raced,) = versus(measured(), ["b"])
     assert (raced.source, raced.speedup, raced.pairs) == ("race", pytest.approx(2), 16)
 
@@ -185,3 +187,13 @@ def test_who_has_no_room_beside_the_winner_is_told() -> None:
     assert too_large(["a", "unknown"], peaks, 1000) is None
     found = fates(measured(no_room={"c": f"it has no room beside a: both {told}"}))
     assert found["c"] == ("not raced", "it has no room beside a: both need about 1,100 MiB and 1,000 are free")
+
+
+def test_of_a_few_pairs_the_range_is_given_and_of_fewer_nothing() -> None:
+    times = {"a": [10.0] * 6, "b": [20.0, 21.0, 22.0, 20.0, 20.0, 25.0]}
+    final = HeatRecord(number=0, entrants=["a", "b"], times=times)
+    (told,) = versus(measured(heats=[], final=final), ["b"])
+    assert told.ci95 == pytest.approx((2.0, 2.5)) and told.reason is None
+    few = final.model_copy(update={"times": {name: some[:5] for name, some in times.items()}})
+    (told,) = versus(measured(heats=[], final=few), ["b"])
+    assert told.ci95 is None and told.reason == "5 pairs; an interval needs 6"
