@@ -18,6 +18,7 @@ from benchmark.cli_fetch import fetch_app
 from benchmark.cli_history import history
 from benchmark.cli_label import label
 from benchmark.cli_train import train
+from benchmark.cli_tune import tune
 from benchmark.console import MISTAKE, complain
 from benchmark.progress import Bars, progress_bars
 
@@ -41,6 +42,7 @@ app.command()(train)
 app.command()(calibrate)
 app.command()(compare)
 app.command()(history)
+app.command()(tune)
 
 
 class Format(str, Enum):

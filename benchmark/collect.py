@@ -121,7 +121,7 @@ def _measured(group: Group, records: Sequence[CaseRecord], variant: str, key: La
         "server": next((lane.server for lane in lanes if lane.server), None),
         "parity": _parity(group, records, variant, key),
         "first_shape_ms": _first_shapes(lanes),
-        "sliding_window": group.sliding_window,
+        "sliding_window": group.windows_of(key, spec),
         "preprocessing": group.preprocessing,
         "notes": _notes(group, spec, variant),
     }

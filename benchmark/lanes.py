@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from benchmark.measure.attest import attested
 from benchmark.measured import Attested
 from benchmark.results import LaneKey
+from benchmark.sections import LaneSpec
 from benchmark.stages.base import Outcome, Pipeline, Unit
 from exporters.exportable import Exportable
 from runners.base import ModuleSource, Options, Runner, Signature
@@ -24,18 +25,35 @@ Sources = Mapping[str, Sequence[ModuleSource]]
 """precision → the modules of a stage, each with its file of that precision."""
 
 
+@runtime_checkable
+class LanePipeline(Protocol):
+    """What makes a pipeline, and can make it with a batch of the lane's own."""
+
+    def for_lane(self, own: LaneSpec) -> Callable[[Sequence[Runner]], Pipeline]:
+        """The same for one lane."""
+        ...
+
+
 @dataclass(frozen=True)
 class LaneSettings:
     """The lanes of a group, and what they have in common.
 
     Attributes:
         options: backend → what else it knows.
+        own: the string form of a lane's key → what it gets instead.
     """
 
     lanes: tuple[LaneKey, ...]
     device: str
     threads: int
     options: Mapping[str, Options] = field(default_factory=dict)
+    own: Mapping[str, LaneSpec] = field(default_factory=dict)
+
+    def of(self, key: LaneKey) -> LaneSpec:
+        """A lane's threads and options; batches stay as they are given for it, None where they are not."""
+        own = self.own.get(str(key), LaneSpec())
+        options = {**self.options.get(key.backend, {}), **own.options}
+        return own.model_copy(update={"threads": own.threads or self.threads, "options": options})
 
 
 @dataclass
@@ -152,14 +170,14 @@ def open_lanes(
         lanes = {}
         for key in settings.lanes:
             started = time.perf_counter()
+            own = settings.of(key)
             runners = [
-                stack.enter_context(
-                    make_runner(key.backend, source, device, settings.threads, settings.options.get(key.backend))
-                )
+                stack.enter_context(make_runner(key.backend, source, device, own.threads, own.options))
                 for source in sources[key.precision]
             ]
             load_ms = 1e3 * (time.perf_counter() - started)
-            told = {r.source.name: attested(r.attest(), r.source.precision, settings.threads) for r in runners}
+            told = {r.source.name: attested(r.attest(), r.source.precision, own.threads) for r in runners}
             named = {runner.source.name: runner for runner in runners}
-            lanes[str(key)] = Lane(pipeline(runners), told, load_ms, runners=named)
+            made = pipeline.for_lane(own) if isinstance(pipeline, LanePipeline) else pipeline
+            lanes[str(key)] = Lane(made(runners), told, load_ms, runners=named)
         yield lanes

@@ -83,6 +83,13 @@ class Group:
             return f"surfaces need whole volumes, and data.slices is {spec.data.slices}"
         return self.no_dice
 
+    def windows_of(self, lane: LaneKey, spec: Spec) -> dict[str, object] | None:
+        """How the network covers an image in a lane, which may have a batch of its own."""
+        own = spec.lanes.get(str(lane))
+        if self.sliding_window is None or own is None or own.windows_per_batch is None:
+            return self.sliding_window
+        return {**self.sliding_window, "windows_per_batch": own.windows_per_batch}
+
     @property
     def folder(self) -> str:
         """A name for its files, unique within a run folder and readable."""
@@ -164,6 +171,8 @@ def make_group(
                 "measure": spec.measure.model_dump(mode="json"),
                 "options": {backend: spec.options.get(backend, {}) for backend in spec.backends},
                 "threads": threads_of(spec),
+                # Where none has settings of its own, the key is what it was before lanes could have any.
+                **({"own": {lane: own.model_dump() for lane, own in spec.lanes.items()}} if spec.lanes else {}),
                 **content,
             },
             sort_keys=True,

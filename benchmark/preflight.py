@@ -12,7 +12,7 @@ import yaml
 
 from benchmark.errors import InputError
 from benchmark.files import write_text_atomically
-from benchmark.results import RESULTS_FILE
+from benchmark.results import RESULTS_FILE, LaneKey
 from benchmark.sections import AUTO_DEVICE
 from benchmark.spec import Spec
 from exporters.fetch import cached
@@ -111,17 +111,22 @@ def require_backends(spec: Spec) -> None:
 
 
 def require_options(spec: Spec) -> None:
-    """Refuses an option that a backend does not know, before anything is loaded or exported.
+    """Refuses what a backend or a lane cannot get, before anything is loaded or exported.
 
     Raises:
-        InputError: which, and what is known.
+        InputError: an option that the backend does not know, and what it knows; or more threads than processors.
     """
+    given = {f"options.{backend}": (backend, options) for backend, options in spec.options.items()}
+    for lane, own in spec.lanes.items():
+        given[f"lanes.{lane}.options"] = (LaneKey.parse(lane).backend, own.options)
+        if own.threads is not None:
+            require_threads(own.threads, f"lanes.{lane}.threads")
     nothing = ModuleSource(name="module", signature=Signature((), ()))
-    for backend, options in spec.options.items():
+    for field, (backend, options) in given.items():
         try:
             make_runner(backend, nothing, Device("cpu"), None, options)
         except RunnerError as error:
-            raise InputError(f"options.{backend}: {error}") from None
+            raise InputError(f"{field}: {error}") from None
 
 
 def require_affinity(spec: Spec) -> None:

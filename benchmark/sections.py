@@ -217,6 +217,19 @@ class UnetSpec(TrainSpec):
         return checkpoints
 
 
+class LaneSpec(Section):
+    """What one lane gets instead of what all get; `sambench tune` writes it."""
+
+    threads: int | None = Field(default=None, ge=1, strict=True, description="per operator")
+    prompts_per_call: int | None = Field(
+        default=None, ge=1, strict=True, description="prompts that go through the decoder at once"
+    )
+    windows_per_batch: int | None = Field(
+        default=None, ge=1, strict=True, description="windows that go through the UNet at once"
+    )
+    options: dict[str, Any] = Field(default={}, description="of its backend, on top of those for the whole backend")
+
+
 Scenario = Literal["single-stream", "offline", "server"]
 
 

@@ -10,11 +10,23 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from benchmark.errors import InputError
-from benchmark.sections import DataSpec, MeasureSpec, SamSpec, Section, TrainSpec, UnetSpec, distinct, known
+from benchmark.sections import (
+    DataSpec,
+    LaneSpec,
+    MeasureSpec,
+    SamSpec,
+    Section,
+    TrainSpec,
+    UnetSpec,
+    distinct,
+    known,
+)
 from runners.registry import BACKENDS, PRECISIONS
 
 REFERENCE_BACKEND = "pytorch"
 """Its fp32 lane is what every other lane is compared with."""
+
+REFERENCE_PRECISION = "fp32"
 
 REFERENCE_LABELS = "reference"
 """Where a prompt strategy names the labels a UNet learned from, this names the reference labels."""
@@ -31,6 +43,9 @@ class Spec(Section):
     devices: tuple[str, ...] = Field(default=("cpu",), min_length=1)
     precisions: tuple[str, ...] = Field(default=("fp32",), min_length=1)
     options: dict[str, dict[str, Any]] = Field(default={}, description="backend → what else it knows, by name")
+    lanes: dict[str, LaneSpec] = Field(
+        default={}, description="lane (a backend, or `backend precision`) → what it gets instead of what all get"
+    )
     measure: MeasureSpec = MeasureSpec()
 
     @field_validator("backends")
@@ -63,6 +78,20 @@ class Spec(Section):
             for backend in given:
                 if backend not in self.backends:
                     raise ValueError(f"{field} name {backend}, which is not among backends")
+        return self
+
+    @model_validator(mode="after")
+    def _settings_of_known_lanes(self) -> Spec:
+        for lane in self.lanes:
+            backend, _, precision = lane.partition(" ")
+            run = {REFERENCE_PRECISION} if backend == REFERENCE_BACKEND else set()
+            if backend not in self.backends or (precision or REFERENCE_PRECISION) not in run.union(
+                set(self.precisions).intersection(PRECISIONS[backend])
+            ):
+                raise ValueError(
+                    f"lanes name {lane!r}, which does not run; write it as a backend, or with a precision other than "
+                    "fp32 as `onnxruntime int8`, both of this run"
+                )
         return self
 
     @model_validator(mode="after")

@@ -11,10 +11,13 @@ import onnxruntime as ort
 
 from runners.base import (
     NO_GRAPH_CAPTURE,
+    NO_OPTIONS,
     Array,
     Attestation,
     DeviceTensor,
     DeviceUnavailableError,
+    ModuleSource,
+    Options,
     Outputs,
     Runner,
     RunnerError,
@@ -49,18 +52,36 @@ def provider_options(device: Device) -> list[tuple[str, dict[str, str]]]:
     return [(PROVIDERS["cuda"], {"device_id": str(device.index), "use_tf32": "0"}), cpu]
 
 
-def session_options(threads: int | None) -> ort.SessionOptions:
-    """Full graph optimisation, one operator at a time, and a record of which provider got which node."""
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3
+GRAPH_LEVELS = {
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+}
+"""Values of the option `graph`: `extended` leaves out changes of layout around convolutions, `basic` also fusions."""
+
+EXECUTION = {"sequential": ort.ExecutionMode.ORT_SEQUENTIAL, "parallel": ort.ExecutionMode.ORT_PARALLEL}
+"""Values of the option `execution`: one operator at a time, or branches of the graph beside each other."""
+
+
+def session_options(threads: int | None, options: Options = NO_OPTIONS) -> ort.SessionOptions:
+    """Full graph optimisation, one operator at a time, and a record of which provider got which node.
+
+    Args:
+        threads: inside an operator; None leaves ONNX Runtime's own choice.
+        options: those of `OnnxRuntimeRunner`, checked.
+    """
+    chosen = ort.SessionOptions()
+    chosen.graph_optimization_level = GRAPH_LEVELS[options.get("graph", "all")]
+    chosen.execution_mode = EXECUTION[options.get("execution", "sequential")]
+    chosen.log_severity_level = 3
     # Its workers may spin within a run; after it they would take the cores from whatever comes next.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.add_session_config_entry(RECORD_ENTRY, "1")
+    chosen.add_session_config_entry("session.force_spinning_stop", "1")
+    if not options.get("spinning", True):
+        chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    chosen.add_session_config_entry(RECORD_ENTRY, "1")
     if threads is not None:
-        options.intra_op_num_threads = threads
-    return options
+        chosen.intra_op_num_threads = threads
+    return chosen
 
 
 def effective_device(providers: list[str], requested: Device) -> str:
@@ -97,14 +118,31 @@ class OrtTensor(DeviceTensor):
 
 
 class OnnxRuntimeRunner(Runner):
-    """One inference session through IOBinding; the same code on the CPU and on a GPU."""
+    """One inference session through IOBinding; the same code on the CPU and on a GPU.
+
+    Options: `graph`, a key of `GRAPH_LEVELS`; `execution`, a key of `EXECUTION`; and `spinning`: whether its threads
+    wait for the next operator awake (true) or asleep.
+    """
 
     backend = "onnxruntime"
     precisions = PRECISIONS[backend]
+    option_names = frozenset({"graph", "execution", "spinning"})
     _session: Any = None
     _precision: str = ""
     _nodes: Nodes | None = None
     _notes: tuple[str, ...] = ()
+
+    def __init__(
+        self, source: ModuleSource, device: Device, threads: int | None = None, options: Options = NO_OPTIONS
+    ) -> None:
+        super().__init__(source, device, threads, options)
+        for name, values in (("graph", tuple(GRAPH_LEVELS)), ("execution", tuple(EXECUTION))):
+            if options.get(name, values[0]) not in values:
+                raise RunnerError(
+                    f"backend {self.backend}: option {name} is {options[name]!r}; give {' or '.join(values)}"
+                )
+        if not isinstance(options.get("spinning", True), bool):
+            raise RunnerError(f"backend {self.backend}: option spinning is {options['spinning']!r}; give true or false")
 
     def _load(self) -> None:
         path = self.source.onnx_path
@@ -112,7 +150,7 @@ class OnnxRuntimeRunner(Runner):
             raise RunnerError(f"{self.source.name} has no ONNX file; export it first")
         self._require_driver()
         try:
-            self._session = self._open(session_options(self.threads))
+            self._session = self._open(session_options(self.threads, self.options))
         except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
             raise RunnerError(f"{path}: ONNX Runtime cannot load it ({_first_line(error)}); export it again") from None
         self._refuse_fallback()
@@ -208,7 +246,7 @@ class OnnxRuntimeRunner(Runner):
             return
         try:
             self._nodes = traced_nodes(
-                self._open, session_options(self.threads), smallest_inputs(self.source.signature)
+                self._open, session_options(self.threads, self.options), smallest_inputs(self.source.signature)
             )
             self._notes = ("nodes counted in a trace of one run, after the last fusions",)
         except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception

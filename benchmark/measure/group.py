@@ -121,7 +121,7 @@ class Measuring:
     def _bench(self, todo: Mapping[str, Sequence[LaneKey]]) -> Iterator[Bench]:
         started = time.perf_counter()
         wanted = [key for key in self.group.lanes if any(key in lanes for lanes in todo.values())]
-        settings = LaneSettings((), self.group.device, threads_of(self.spec), self.spec.options)
+        settings = LaneSettings((), self.group.device, threads_of(self.spec), self.spec.options, self.spec.lanes)
         measure = self.spec.measure
         logs = self.run_dir / LOGS / self.group.folder
         with open_bench(wanted, settings, self.work.sources, self.work.pipeline, measure, logs) as lanes:

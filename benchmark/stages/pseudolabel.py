@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.slices import Slice
 from benchmark.prompts import NEGATIVE, POSITIVE, CasePrompter, Click, Effort, ObjectPrompt, Prompt, next_click
+from benchmark.sections import LaneSpec
 from benchmark.stages.base import Labels, Outcome, PhaseClock, Unit, require_finite
 from benchmark.stages.batches import batches, fastest
 from benchmark.stages.overlay import Overlay
@@ -94,6 +95,10 @@ class Pseudolabelling:
         """The pipeline."""
         encoder, decoder = runners
         return PseudolabelPipeline(encoder, decoder, self.sam, self.prompts_per_call)
+
+    def for_lane(self, own: LaneSpec) -> Pseudolabelling:
+        """With the lane's own number of prompts in a call, where it has one."""
+        return replace(self, prompts_per_call=own.prompts_per_call or self.prompts_per_call)
 
 
 class PseudolabelPipeline:

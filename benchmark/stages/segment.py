@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from benchmark.data.slices import Slice
 from benchmark.data.stored import with_stored
 from benchmark.data.volume import Volume
+from benchmark.sections import LaneSpec
 from benchmark.stages.base import Labels, Outcome, PhaseClock, Unit, require_finite
 from benchmark.stages.unet_input import UNetInput, slices_as_batch, unet_input, winners
 from benchmark.stages.windows import WindowedNetwork
@@ -81,6 +82,10 @@ class Segmenting:
         if self.whole_volumes:
             return VolumePipeline(network, self.variant, self.channels, unet_input(self.config))
         return SegmentPipeline(network, self.variant, self.channels)
+
+    def for_lane(self, own: LaneSpec) -> Segmenting:
+        """With the lane's own number of windows at once, where it has one. Units of work stay the same for all."""
+        return replace(self, batch=own.windows_per_batch or self.batch)
 
 
 class SegmentPipeline:

@@ -53,6 +53,40 @@ def test_session_options_fix_threads_order_and_optimisation() -> None:
     assert session_options(None).intra_op_num_threads == 0  # the runtime's own choice
 
 
+def test_options_reach_the_session() -> None:
+    options = session_options(1, {"graph": "basic", "execution": "parallel", "spinning": False})
+    assert options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    assert options.execution_mode == ort.ExecutionMode.ORT_PARALLEL
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert session_options(1, {"graph": "extended"}).graph_optimization_level == (
+        ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"graph": "most"}, "option graph is 'most'; give all or extended or basic"),
+        ({"execution": True}, "option execution is True; give sequential or parallel"),
+        ({"spinning": "no"}, "option spinning is 'no'; give true or false"),
+    ],
+)
+def test_a_value_that_an_option_does_not_have_is_told(source: ModuleSource, options: Any, told: str) -> None:
+    with pytest.raises(RunnerError, match=told):
+        OnnxRuntimeRunner(source, CPU, 1, options)
+
+
+def test_every_option_gives_the_same_answer_and_the_session_attests_its_execution(source: ModuleSource) -> None:
+    inputs = feed()
+    with OnnxRuntimeRunner(source, CPU, threads=1) as runner:
+        expected = {name: value.numpy() for name, value in runner.run(inputs).items()}
+    for options in ({"graph": "basic"}, {"graph": "extended", "spinning": False}, {"execution": "parallel"}):
+        with OnnxRuntimeRunner(source, CPU, 2, options) as runner:
+            for name, value in runner.run(inputs).items():
+                np.testing.assert_allclose(value.numpy(), expected[name], atol=1e-5)
+            assert runner.attest().execution == options.get("execution", "sequential")
+
+
 def test_it_attests_providers_and_the_provider_of_every_node_of_the_session(source: ModuleSource) -> None:
     with OnnxRuntimeRunner(source, CPU, threads=2) as runner:
         told = runner.attest()
