@@ -119,7 +119,9 @@ def _in_final(name: str, measured: Measured, margin: float) -> tuple[Fate, str] 
     words = own.words.replace("the leader's", "the winner's")
     if own.behind(margin) or name == measured.choice.name:
         return "slower", f"surely slower in the final: {words}"
-    return ("equal", f"as fast within the margin, in the final: {words}") if own.level(margin) else None
+    if own.level(margin):
+        return "equal", f"as fast within the margin, in the final: {words}"
+    return None if own.interval is None else ("open", f"not told apart by more than the margin in the final: {words}")
 
 
 def _tried(screening: Screening, measured: Measured) -> str:
