@@ -50,7 +50,7 @@ def make_run(root: Path, out: Path, **fields: object) -> Run:
         "data": {"root": str(root), "tasks": [PHANTOM_TASK]},
         "sam": {"models": ["litemedsam"], "prompts": ["box", "point"]},
         "unet": {"epochs": 2, "patch": [64, 64], "channels": [8, 16, 32], "strides": [2, 2]},
-        "measure": {"samples": 2, "budget_s": 0, "warmup": 1, "warmup_limit_s": 0.5, "offline_s": 3},
+        "measure": {"samples": 2, "budget_s": 1, "warmup": 1, "warmup_limit_s": 0.5, "offline_s": 3},
         **fields,
     }
     return Run(parse_spec(content, "test", root), out, Silent(), "sambench run test")
@@ -220,7 +220,8 @@ def test_an_interrupted_run_goes_on_with_the_cases_that_are_missing(
         save(store, record)
         saved.append(record.case)
 
-    only_labels = {"unet": None, "sam": {"prompts": ["box"]}, "measure": {"samples": 1, "budget_s": 0, "warmup": 0}}
+    measure = {"samples": 1, "budget_s": 0, "warmup": 0, "scenarios": ["single-stream"]}
+    only_labels = {"unet": None, "sam": {"prompts": ["box"]}, "measure": measure}
     monkeypatch.setattr(RecordStore, "save", interrupt_after_the_first)
     with pytest.raises(KeyboardInterrupt):
         make_run(root, out, **only_labels).execute()
