@@ -151,7 +151,9 @@ def test_each_lane_lived_in_a_process_of_its_own_and_told_of_it(finished: tuple[
         assert set(cell.modules) == ({"encoder", "decoder"} if cell.stage == "pseudolabel" else {"unet"})
         for module in cell.modules.values():
             assert module.calls > 0 and module.gflops_per_call is not None and module.gflops_per_call > 0
-            assert module.share_of_peak is not None and module.share_of_peak > 0
+            # A machine that other work slowed while its peak was measured reaches more than that, which is told.
+            slowed = module.reason is not None and "above the measured peak" in module.reason
+            assert slowed if module.share_of_peak is None else module.share_of_peak > 0
     logs = {path.name for path in (out / "logs").rglob("*.log")}
     assert logs == {"pytorch.log", "onnxruntime.log"}
 
