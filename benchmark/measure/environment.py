@@ -39,6 +39,9 @@ VARIABLE_PREFIXES = (
     "ONEDNN_",
 )
 
+SET_BY_LIBRARIES = {"TORCHINDUCTOR_CACHE_DIR"}
+"""PyTorch sets it itself, once its compiler is imported: it tells where files lie, and that a process came so far."""
+
 BUSY_SHARE = 0.1
 """Of one core that others may use before it is told: an idle desktop takes a few percent."""
 
@@ -171,4 +174,8 @@ def _load() -> float | None:
 
 def steering_variables() -> dict[str, str]:
     """The environment variables of this process that steer the libraries."""
-    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLE_PREFIXES)}
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(VARIABLE_PREFIXES) and name not in SET_BY_LIBRARIES
+    }

@@ -13,7 +13,15 @@ import psutil
 import pytest
 import torch
 
-from benchmark.measure.environment import Usage, available_cores, business, busy_words, environment, governor
+from benchmark.measure.environment import (
+    Usage,
+    available_cores,
+    business,
+    busy_words,
+    environment,
+    governor,
+    steering_variables,
+)
 from benchmark.measured import Environment
 
 
@@ -43,6 +51,15 @@ def test_nothing_in_it_is_not_a_number_and_it_survives_the_file(here: Environmen
     values = [here.cores, here.memory_gib, here.threads, here.load_before or 0.0]
     assert all(math.isfinite(value) and value >= 0 for value in values)
     assert Environment.model_validate(json.loads(here.model_dump_json())) == here
+
+
+def test_what_a_library_sets_itself_when_it_is_imported_is_no_other_condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A baseline was refused because PyTorch's compiler had been imported in one session and not yet in the next."""
+    before = steering_variables()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "somewhere")
+    assert steering_variables() == before
+    monkeypatch.setenv("TORCHINDUCTOR_FREEZING", "1")
+    assert steering_variables() == {**before, "TORCHINDUCTOR_FREEZING": "1"}
 
 
 def test_variables_that_steer_the_libraries_are_told_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
