@@ -83,7 +83,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(
 def test_a_dry_run_lists_the_candidates_and_what_cannot_run_and_writes_nothing(
     task: Path, tuned_sam: Any, sambench: Sambench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "bf16_absence", lambda: "no instructions for it")
+    monkeypatch.setattr(machine, "bf16_missing", lambda device: "no instructions for it")
     words = ["--threads", "1", "--backends", "pytorch,onnxruntime", "--precisions", "fp32,bf16,int8", "--dry-run"]
     code, out, err = sambench("tune", "--data", task, "--out", tmp_path / "out", *words)
     names = out.splitlines()

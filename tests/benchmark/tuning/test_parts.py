@@ -12,7 +12,7 @@ from benchmark.results import LaneKey
 from benchmark.tuning import machine
 from benchmark.tuning.budget import LEAST_FINAL, MOST_FINAL, Budget
 from benchmark.tuning.candidates import Candidate
-from benchmark.tuning.machine import absences, bf16_absence
+from benchmark.tuning.machine import absences
 from benchmark.tuning.outcome import Measured, results, versus
 from benchmark.tuning.race import Choice
 from benchmark.tuning.records import HeatRecord, Left, Screening, TuneStore
@@ -21,27 +21,6 @@ from runners.base import RunnerError
 from runners.device import Device
 
 # The machine.
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "absent"),
-    [
-        ("flags\t\t: fpu avx2 avx512f", "x86_64", True),
-        ("flags\t\t: fpu avx512_bf16", "x86_64", False),
-        ("flags\t\t: fpu amx_bf16 amx_tile", "x86_64", False),
-        ("Features\t: fp asimd bf16", "aarch64", False),
-        ("Features\t: fp asimd", "aarch64", True),
-        ("processor : 0", "x86_64", False),
-        ("flags : nothing known of it", "riscv64", False),
-    ],
-)
-def test_bf16_is_tried_where_the_processor_has_instructions_or_does_not_tell(
-    tmp_path: Path, text: str, kind: str, absent: bool
-) -> None:
-    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{text}\n")
-    found = bf16_absence(tmp_path / "cpuinfo", kind)
-    assert (found is not None) == absent
-    assert bf16_absence(tmp_path / "absent", kind) is None
 
 
 def test_a_lane_is_absent_with_its_backends_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,9 +34,9 @@ def test_a_lane_is_absent_with_its_backends_reason(monkeypatch: pytest.MonkeyPat
 
 
 def test_bf16_alone_is_absent_where_only_the_instructions_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "bf16_absence", lambda: "no instructions")
+    monkeypatch.setattr(machine, "bf16_missing", lambda device: f"no instructions on {device}")
     lanes = [LaneKey("pytorch"), LaneKey("pytorch", "bf16")]
-    assert absences(lanes, Device("cpu")) == {"pytorch bf16": "no instructions"}
+    assert absences(lanes, Device("cpu")) == {"pytorch bf16": "no instructions on cpu"}
 
 
 # Time and memory.
