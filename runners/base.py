@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from runners.device import Device
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 Array = NDArray[Any]
@@ -28,6 +29,10 @@ class RunnerError(Exception):
 
 class DeviceUnavailableError(RunnerError):
     """The device asked for is not there. There is no quiet fallback to another one."""
+
+
+class OutOfDeviceMemoryError(RunnerError):
+    """The device's memory does not hold what a call needs. Fewer prompts or windows at once may fit."""
 
 
 class SignatureError(RunnerError):
@@ -61,6 +66,15 @@ class DeviceTensor(ABC):
     @abstractmethod
     def numpy(self) -> Array:
         """The values in host memory, copied only if they are elsewhere."""
+
+    def torch(self) -> torch.Tensor:
+        """The values as a PyTorch tensor, in the same memory where the backend can share it.
+
+        What is written into it may be written into the backend's own memory.
+        """
+        import torch
+
+        return torch.from_numpy(self.numpy())
 
 
 Value = Array | DeviceTensor

@@ -55,6 +55,9 @@ class TorchTensor(DeviceTensor):
     def numpy(self) -> Array:  # noqa: D102
         return self.tensor.cpu().numpy()
 
+    def torch(self) -> torch.Tensor:  # noqa: D102
+        return self.tensor
+
 
 @contextmanager
 def intra_op_threads(count: int | None) -> Iterator[None]:
