@@ -67,7 +67,7 @@ class DeviceTensor(ABC):
     def numpy(self) -> Array:
         """The values in host memory, copied only if they are elsewhere."""
 
-    def torch(self) -> torch.Tensor:
+    def to_torch(self) -> torch.Tensor:
         """The values as a PyTorch tensor, in the same memory where the backend can share it.
 
         What is written into it may be written into the backend's own memory.

@@ -55,7 +55,7 @@ class TorchTensor(DeviceTensor):
     def numpy(self) -> Array:  # noqa: D102
         return self.tensor.cpu().numpy()
 
-    def torch(self) -> torch.Tensor:  # noqa: D102
+    def to_torch(self) -> torch.Tensor:  # noqa: D102
         return self.tensor
 
 
