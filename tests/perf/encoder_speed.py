@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,7 +23,6 @@ from rich.table import Table
 
 from benchmark.lanes import module_source
 from benchmark.measure.environment import available_cores, environment
-from benchmark.measure.schedule import Schedule
 from benchmark.measure.statistics import paired_speedup
 from exporters.base import export_artifact
 from exporters.exportable import Exportable
@@ -33,8 +31,7 @@ from exporters.sam import LoadedSam, load_sam
 from runners.base import Runner
 from runners.device import Device
 from runners.registry import make_runner
-
-PAUSE_S = 0.05
+from tests.perf.in_turns import times
 
 
 def loaded(model: str) -> LoadedSam:
@@ -63,23 +60,6 @@ def measure(model: str, rounds: int) -> None:
         add("ONNX Runtime, plain graph", "onnxruntime", plain, "plain")
         add("ONNX Runtime, our graph", "onnxruntime", sam.encoder, "ours")
         report(model, times(lanes, image, rounds))
-
-
-def times(lanes: Mapping[str, Runner], image: Mapping[str, np.ndarray], rounds: int) -> dict[str, list[float]]:
-    """Lane → milliseconds of each round."""
-
-    found: dict[str, list[float]] = {name: [] for name in lanes}
-    schedule = Schedule(list(lanes), seed=0)
-    for runner in lanes.values():
-        for _ in range(2):
-            runner.run(image)
-    for _ in range(rounds):
-        for name in schedule.round(list(lanes)):
-            time.sleep(PAUSE_S)
-            started = time.perf_counter()
-            lanes[name].run(image)
-            found[name].append(1e3 * (time.perf_counter() - started))
-    return found
 
 
 def report(model: str, found: Mapping[str, list[float]]) -> None:
