@@ -1,11 +1,11 @@
 """How much faster a task is pseudo-labelled than with a plain loop, and whether the masks are the same.
 
-    python -m tests.perf.labelling_speed ../shared/msd-real/Task101_AbdomenCT --rounds 3
+    python -m tests.perf.labelling_speed ../shared/msd-real/Task101_AbdomenCT --backends onnxruntime,openvino --rounds 3
 
 Both read a case from its NIfTI file and write one NIfTI file a strategy. The plain loop is `tests/perf/plain_loop.py`:
 the official predictor in PyTorch eager, one call a prompt. Ours is what `sambench label` and `sambench run` use: slices
-made ready ahead, one embedding for all strategies, prompts in batches, ONNX Runtime. They take turns in one process;
-loading and exporting the model is outside the clock. docs/method.md holds what it printed.
+made ready ahead, one embedding for all strategies, prompts in batches, in each of the backends. They take turns in one
+process; loading and exporting the model is outside the clock. docs/performance.md holds what it printed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from tests.perf.plain_loop import label_slice, official_predictor
 
 STRATEGIES = ("box", "box-margin3", "box-jitter10", "point", "box+point")
 PAUSE_S = 1.0
+PLAIN = "plain loop"
 
 LabelCase = Callable[[CaseFiles, Path], dict[str, Labels]]
 
@@ -90,11 +91,11 @@ def ours(task: Task, prompter: Prompter, pipeline: PseudolabelPipeline) -> Label
     return label
 
 
-def measure(task: Task, rounds: int) -> None:
-    """Prints the times, their ratio, and the Dice between both sides' labels."""
+def measure(task: Task, backends: Sequence[str], rounds: int) -> None:
+    """Prints the times, their ratios, and the Dice between both sides' labels."""
     prompter = Prompter.of(STRATEGIES, task.labels)
     sam = load_sam("litemedsam")
-    key = LaneKey("onnxruntime")
+    keys = {backend: LaneKey(backend) for backend in backends}
     # Made before the lanes are open: they leave PyTorch one thread, which is not what it takes by itself.
     looped = plain(task, prompter)
     with tempfile.TemporaryDirectory() as name:
@@ -102,12 +103,14 @@ def measure(task: Task, rounds: int) -> None:
         parts = (sam.encoder, sam.decoder)
         export_artifact(folder / "artifact", "litemedsam", sam.weights, parts, sam.settings)
         sources = {"fp32": [module_source(part, folder / "artifact") for part in parts]}
-        settings = LaneSettings((key,), "cpu", available_cores())
+        settings = LaneSettings(tuple(keys.values()), "cpu", available_cores())
         sam_input = SamInput.of(sam.model)
         with open_lanes(settings, sources, lambda r: PseudolabelPipeline(r[0], r[1], sam_input)) as lanes:
-            pipeline = lanes[str(key)].pipeline
-            assert isinstance(pipeline, PseudolabelPipeline)
-            sides = {"plain loop": looped, "sambench": ours(task, prompter, pipeline)}
+            sides = {PLAIN: looped}
+            for backend, key in keys.items():
+                pipeline = lanes[str(key)].pipeline
+                assert isinstance(pipeline, PseudolabelPipeline)
+                sides[backend] = ours(task, prompter, pipeline)
             seconds, found = in_turns(task.cases[0], sides, folder, rounds)
     report(task, seconds, found)
 
@@ -138,21 +141,30 @@ def report(task: Task, seconds: dict[str, list[float]], found: dict[str, dict[st
         times.add_row(name, ", ".join(f"{value:.1f}" for value in values), f"{np.median(values):.1f}")
     console.print(times)
     console.print(f"PyTorch's threads in the plain loop: {torch.get_num_threads()}")
-    ratios = np.divide(seconds["plain loop"], seconds["sambench"])
-    console.print(f"sambench is {np.median(ratios):.2f}× faster [{ratios.min():.2f}, {ratios.max():.2f}]")
-    same = Table("strategy", "lowest Dice between the two, by label", title="The same masks?", box=box.SIMPLE)
+    for backend in list(seconds)[1:]:
+        ratios = np.divide(seconds[PLAIN], seconds[backend])
+        told = f"[{ratios.min():.2f}, {ratios.max():.2f}]" if len(ratios) > 1 else "(one round)"
+        console.print(f"{backend} is {np.median(ratios):.2f}× as fast as the plain loop {told}")
+    same = Table("strategy", *list(seconds)[1:], title="Lowest Dice against the plain loop, by label", box=box.SIMPLE)
     for strategy in STRATEGIES:
-        dice = dice_per_label(found["sambench"][strategy], found["plain loop"][strategy], task.labels)
-        known = {name: value for name, value in dice.items() if value is not None}
-        worst = min(known, key=lambda name: known[name])
-        same.add_row(strategy, f"{known[worst]:.5f} ({worst})")
+        same.add_row(
+            strategy, *(_lowest(found[name][strategy], found[PLAIN][strategy], task) for name in list(seconds)[1:])
+        )
     console.print(same)
+
+
+def _lowest(labels: Labels, reference: Labels, task: Task) -> str:
+    dice = dice_per_label(labels, reference, task.labels)
+    known = {name: value for name, value in dice.items() if value is not None}
+    worst = min(known, key=lambda name: known[name])
+    return f"{known[worst]:.5f} ({worst})"
 
 
 def main() -> None:
     """Parses and measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", type=Path)
+    parser.add_argument("--backends", default="onnxruntime")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     machine = environment(available_cores())
@@ -160,7 +172,7 @@ def main() -> None:
     Console(width=110).print(
         f"{machine.cpu}, {available_cores()} cores, {machine.libraries}, allocator {allocator or 'default'}"
     )
-    measure(open_task(given.task), given.rounds)
+    measure(open_task(given.task), given.backends.split(","), given.rounds)
 
 
 if __name__ == "__main__":
