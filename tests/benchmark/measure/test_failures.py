@@ -49,7 +49,15 @@ def execute(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Exec
     monkeypatch.setattr("benchmark.measure.peak.measure_peak", lambda *_: Peak(fp32_gflops=100.0))
 
     def run(options: dict[str, Any], **measure: Any) -> Results:
-        least = {"samples": 2, "budget_s": 0.5, "warmup": 1, "warmup_limit_s": 1, "threads": 1, "block_ms": 0}
+        least = {
+            "samples": 2,
+            "budget_s": 0.5,
+            "warmup": 1,
+            "warmup_limit_s": 1,
+            "threads": 1,
+            "block_ms": 0,
+            "offline_s": 1,
+        }
         content = {
             "name": "failures",
             "data": {"root": str(root), "tasks": [PHANTOM_TASK]},
