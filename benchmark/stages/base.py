@@ -100,8 +100,9 @@ class Clocked(Protocol):
 
 
 class PhaseClock:
-    """Adds up host time by phase. Runners wait for their device, and so does the end of a phase: what was begun in it
-    is charged to it.
+    """Adds up host time by phase.
+
+    Runners wait for their device, and so does the end of a phase: what was begun in it is charged to it.
 
     Args:
         runners: whose device-resident time is added up beside it.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from runners.base import DeviceTensor, OutOfDeviceMemoryError, Value
 from runners.device import Device
@@ -26,7 +27,7 @@ def tensor_of(value: DeviceTensor) -> torch.Tensor:
     when it blends windows; the way through DLPack is free of that mark and of a copy.
     """
     tensor = value.to_torch()
-    return torch.from_dlpack(tensor) if tensor.is_inference() else tensor
+    return from_dlpack(tensor) if tensor.is_inference() else tensor
 
 
 def as_value(tensor: torch.Tensor) -> Value:
@@ -66,5 +67,4 @@ def device_memory() -> Iterator[None]:
 
 def give_memory_back() -> None:
     """Lets the driver have what PyTorch keeps for later: another backend's allocator may want it now."""
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # does nothing where PyTorch has not used a GPU

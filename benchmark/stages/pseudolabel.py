@@ -229,7 +229,9 @@ class PseudolabelPipeline:
             assert click is not None  # noqa: S101 - `wrong` holds those alone
             prompts[index] = with_click(prompts[index], click)
         better = self._decode([prompts[index] for index in wrong], slice_, clock, True, masks.low_res[wrong])
-        masks.logits[wrong], masks.low_res[wrong] = better.logits, better.low_res
+        masks.logits[wrong] = better.logits
+        if better.low_res is not None:
+            masks.low_res[wrong] = better.low_res
         return True
 
     def _bits(self, logits: torch.Tensor) -> NDArray[np.bool_]:

@@ -96,7 +96,7 @@ class WindowedNetwork:
                 with device_memory():
                     if tried == len(windows):
                         return self._run(windows, own=bool(self._flips))
-                    return torch.cat([self._run(part, own=True) for part in windows.split(tried)])
+                    return torch.cat([self._run(part, own=True) for part in torch.split(windows, tried)])
             except OutOfDeviceMemoryError as error:
                 self._at_once.lower(tried, error)
             # A pass in which something was tried in vain is no warm time, as one that compiled is none.
