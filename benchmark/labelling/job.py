@@ -16,7 +16,8 @@ from benchmark.labelling.cases import CaseLabeller, prompter_of
 from benchmark.labelling.output import Output, require_apart
 from benchmark.labelling.records import LabelledCase
 from benchmark.labelling.settings import ALL_GPUS, LabelSettings
-from benchmark.labelling.shards import Recipe, Shards
+from benchmark.labelling.shard import Recipe
+from benchmark.labelling.shards import Shards
 from benchmark.measure.environment import environment
 from benchmark.preflight import require_device, require_threads, require_weights, sole_user
 from benchmark.run import Progress

@@ -194,7 +194,8 @@ class PseudolabelPipeline:
                 self._batch.lower(len(batch), error)
                 # A pass in which something was tried in vain is no warm time, as one that compiled is none.
                 self.decoder.set_ups += 1
-                waiting.extendleft(reversed(list(batches(batch, self._batch.size))))
+                left = (batch, *waiting)
+                waiting = deque(part for some in left for part in batches(some, self._batch.size))
                 continue
             effort = sum((prompt.effort for prompt in prompts), effort)
         return overlay, effort

@@ -12,8 +12,8 @@ import pytest
 from benchmark.data.msd import CaseFiles, Task, open_task
 from benchmark.data.volume import Volume
 from benchmark.errors import InputError
-from benchmark.labelling.cases import SLICES_AHEAD
 from benchmark.labelling import stream as streaming
+from benchmark.labelling.cases import SLICES_AHEAD
 from benchmark.labelling.stream import CaseEnd, CaseStart, stream
 from benchmark.prompts import Prompter
 from benchmark.stages.base import Outcome, Unit

@@ -64,6 +64,5 @@ def test_a_gpu_is_waited_for_and_a_cpu_is_not(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_pytorchs_want_of_memory_is_told_as_a_runners() -> None:
-    with pytest.raises(OutOfDeviceMemoryError, match="^PyTorch: CUDA out of memory. Tried to allocate 2 GiB$"):  # noqa: SIM117
-        with device_memory():
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nSee documentation")
+    with pytest.raises(OutOfDeviceMemoryError, match=r"^PyTorch: CUDA out of memory\. Tried 2 GiB$"), device_memory():
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried 2 GiB\nSee documentation")
