@@ -20,8 +20,8 @@ from benchmark.results import Effort
 class Light:
     """In the place of `Recipe`: device → what its process does with the case of this name, or with any other.
 
-    `kill` dies; `fail` and `misread` end with an error; anything else writes a record. The two processes begin together:
-    each waits for the other's file in `meet`.
+    `kill` dies; `fail` and `misread` end with an error; anything else gives a record. The two processes begin as
+    one: each waits for the other's file in `meet`.
     """
 
     meet: Path

@@ -15,6 +15,7 @@ from exporters.parity import masks_on_slice, tensor_on_slice
 from runners.base import OutOfDeviceMemoryError
 from runners.device import Device
 from runners.pytorch import TorchTensor
+from tests.benchmark.stages.copies import counting_copies
 
 FEW = st.sampled_from([-3e38, -2.0, -0.0, 0.0, 0.5, 1.0, 3e38])
 """Few levels, so that equal logits are common."""
@@ -66,3 +67,18 @@ def test_a_gpu_is_waited_for_and_a_cpu_is_not(monkeypatch: pytest.MonkeyPatch) -
 def test_pytorchs_want_of_memory_is_told_as_a_runners() -> None:
     with pytest.raises(OutOfDeviceMemoryError, match=r"^PyTorch: CUDA out of memory\. Tried 2 GiB$"), device_memory():
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried 2 GiB\nSee documentation")
+
+
+def test_what_counts_the_copies_on_a_gpu_counts() -> None:
+    """On a CPU every operation stays on the host, so that each one counts as having come there."""
+    host = torch.ones(2, 3)
+    with counting_copies("cpu") as copies:
+        host.to(torch.uint8)
+    assert [(one.dtype, one.shape) for one in copies] == [("float32", (2, 3))]
+    with pytest.raises(AssertionError, match="float32"):
+        copies.require_only({"uint8"})
+    with counting_copies("meta") as copies:
+        host.cpu()
+    assert copies == []
+    with pytest.raises(AssertionError, match="no copy"):
+        copies.require_only({"uint8"})
