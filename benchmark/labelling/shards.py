@@ -84,8 +84,9 @@ class Shards:
 
     @property
     def rate(self) -> float | None:
-        """Slices a second of all devices since the first slice was done."""
-        return None if self._started is None else sum(self._slices.values()) / (time.perf_counter() - self._started)
+        """Slices a second of all devices after the first slice; None until there was a second one."""
+        done = sum(self._slices.values()) - 1
+        return done / (time.perf_counter() - self._started) if self._started is not None and done > 0 else None
 
     def label(self) -> Iterator[LabelledCase]:
         """The records of the cases, each when its case is written. Leaving early ends all processes at once.
