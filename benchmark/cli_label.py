@@ -25,7 +25,7 @@ def label(
         str, typer.Option(help="The prompt strategy: box, point, iterative5, … (docs/prompts.md).")
     ] = "box",
     backend: Annotated[str, typer.Option(help="pytorch, pytorch-compile, onnxruntime or openvino.")] = "onnxruntime",
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or cuda:all: every GPU takes cases.")] = "cpu",
     precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or int8-static.")] = "fp32",
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights. Default: the package's or the fetched ones.")
@@ -38,6 +38,9 @@ def label(
     channel: Channel = None,
     window: Window = None,
     prompts_per_call: Annotated[int | None, typer.Option(help="Default: the backend's fastest.")] = None,
+    on_out_of_memory: Annotated[
+        str, typer.Option(help="fail, or halve: fewer prompts in a call where device memory runs out, which is told.")
+    ] = "fail",
     threads: Annotated[int | None, typer.Option(help="Per operator. Default: the cores of this process.")] = None,
 ) -> None:
     """Write SAM's pseudo labels of a task as an MSD task, ready for nnU-Net or MONAI."""
@@ -50,7 +53,7 @@ def label(
     settings = parse_settings(
         model=model, checkpoint=checkpoint, prompt=prompt, per=per, masks=masks, min_pixels=min_pixels, seed=seed,
         backend=backend, device=device, precision=precision, prompts_per_call=prompts_per_call,
-        threads=threads, channel=channel, window=window, labels=labels or None,
+        on_out_of_memory=on_out_of_memory, threads=threads, channel=channel, window=window, labels=labels or None,
     )  # fmt: skip
     with progress_bars() as progress:
         report = label_task(data, settings, out, progress)
@@ -60,6 +63,8 @@ def label(
 def _print(report: LabelReport, out: Path) -> None:
     from rich.console import Console
 
+    from benchmark.labelling.output import notes_of
+
     console = Console(markup=False)  # a label may be called [core]
     console.print(case_table(report))
     console.print(label_table(report))
@@ -68,6 +73,8 @@ def _print(report: LabelReport, out: Path) -> None:
     rate = "" if report.slices_per_second is None else f", {report.slices_per_second:.1f} slices/s"
     kept = f" ({earlier} by an earlier call)" if earlier else ""
     typer.echo(f"{total} case{'s' * (total != 1)} labelled{kept}{rate}")
+    for note in notes_of(report.records):
+        typer.echo(note)
     unprompted = [record.case for record in report.records if not record.slices]
     if unprompted:
         named = ", ".join(unprompted[:CASES_SHOWN]) + (", …" if len(unprompted) > CASES_SHOWN else "")

@@ -123,7 +123,7 @@ def _measured(group: Group, records: Sequence[CaseRecord], variant: str, key: La
         "first_shape_ms": _first_shapes(lanes),
         "sliding_window": group.windows_of(key, spec),
         "preprocessing": group.preprocessing,
-        "notes": _notes(group, spec, variant),
+        "notes": [*_notes(group, spec, variant), *dict.fromkeys(note for lane in lanes for note in lane.notes)],
     }
 
 

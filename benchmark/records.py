@@ -62,6 +62,7 @@ class LaneRecord(Part):
         energy: of a unit.
         worker: the process.
         kernel_share: of the CPU time so far, what the kernel took.
+        notes: what the pipeline had to say by the end of the case, as that its batch was lowered.
         failed: why the lane gave nothing; then everything else is empty.
     """
 
@@ -89,6 +90,7 @@ class LaneRecord(Part):
     energy: Energy | None = None
     worker: WorkerFacts | None = None
     kernel_share: float | None = None
+    notes: list[str] = Field(default=[])
     failed: str | None = None
 
 

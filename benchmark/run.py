@@ -185,7 +185,9 @@ class Run:
         store = LabelStore(self.run_dir, group)
         work = Work(
             sources=sources,
-            pipeline=pseudolabel.Pseudolabelling(SamInput.of(model), settings.prompts_per_call),
+            pipeline=pseudolabel.Pseudolabelling(
+                SamInput.of(model), settings.prompts_per_call, self.spec.measure.on_out_of_memory
+            ),
             units=lambda volume, chosen: pseudolabel.units(chosen, prompter.case(volume.case, volume.label)),
             labels=planned.task.labels,
             on_case=store.save,
@@ -237,7 +239,7 @@ class Run:
                 preprocessing=used.seen_as.describe(),
                 whole_volumes=used.whole_volumes,
             )
-            self._measure(group, used.work(sources), (unet.unet,))
+            self._measure(group, used.work(sources, self.spec.measure.on_out_of_memory), (unet.unet,))
 
     def _artifacts(
         self, name: str, weights: str, parts: Sequence[Exportable], lanes: Sequence[LaneKey], export: Export

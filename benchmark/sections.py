@@ -232,6 +232,9 @@ class LaneSpec(Section):
 
 Scenario = Literal["single-stream", "offline", "server"]
 
+OnOutOfMemory = Literal["fail", "halve"]
+"""What follows when the device's memory does not hold the prompts or windows of a call."""
+
 
 class ServerSpec(Section):
     """The server scenario: Poisson arrivals, and the highest rate at which a percentile keeps a bound."""
@@ -274,6 +277,10 @@ class MeasureSpec(Section):
         description="between turns, so that one backend's spinning threads do not slow the other",
     )
     scenarios: tuple[Scenario, ...] = Field(default=("single-stream", "offline"), min_length=1)
+    on_out_of_memory: OnOutOfMemory = Field(
+        default="fail",
+        description="where device memory runs out: fail, or halve the prompts or windows at once, which is told",
+    )
     offline_s: float = Field(default=10, gt=0, le=3600, description="of each backend's offline pass, over all cases")
     server: ServerSpec | None = Field(default=None, description="settings of the scenario `server`")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmark.data.slices import Slice
 from benchmark.data.volume import Volume
@@ -11,7 +11,7 @@ from benchmark.errors import InputError
 from benchmark.lanes import Sources
 from benchmark.measure.group import Work
 from benchmark.plan import PlannedTask
-from benchmark.sections import UnetSpec
+from benchmark.sections import OnOutOfMemory, UnetSpec
 from benchmark.stages.base import Unit
 from benchmark.stages.segment import Segmenting, match_labels, units, volume_unit
 from benchmark.stages.unet_input import UNetInput, unet_input
@@ -80,9 +80,15 @@ class Segmentation:
             "preprocessing": self.unet.config.preprocessing.model_dump(mode="json"),
         }
 
-    def work(self, sources: Sources) -> Work:
-        """What a group measures."""
-        return Work(sources=sources, pipeline=self._recipe, units=self._units, labels=self.labels)
+    def work(self, sources: Sources, on_out_of_memory: OnOutOfMemory = "fail") -> Work:
+        """What a group measures.
+
+        Args:
+            sources: precision → the modules.
+            on_out_of_memory: whether fewer windows are tried when the device's memory does not hold a batch.
+        """
+        recipe = replace(self._recipe, on_out_of_memory=on_out_of_memory)
+        return Work(sources=sources, pipeline=recipe, units=self._units, labels=self.labels)
 
     @property
     def _recipe(self) -> Segmenting:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from exporters.exportable import Arrays, Feed
 from exporters.hold import cpu_session, run_session
 from exporters.manifest import KindParity, Ladder
+
+if TYPE_CHECKING:
+    import torch
 
 GATE = 0.999
 """The share of the reference's Dice that must be kept: MLPerf's stricter gate for 3D-UNet."""
@@ -130,11 +133,25 @@ def masks_on_slice(outputs: Mapping[str, NDArray[Any]], size: tuple[int, int], f
     if fit == "pad":
         return outputs[MASKS_OF[fit]]
     import torch
-    from torch.nn import functional
 
     low_res = torch.from_numpy(np.ascontiguousarray(outputs[MASKS_OF[fit]]))
-    resized: NDArray[Any] = functional.interpolate(low_res, size, mode="bilinear", align_corners=False).numpy()
+    resized: NDArray[Any] = tensor_on_slice(low_res, size, fit).numpy()
     return resized
+
+
+def tensor_on_slice(masks: torch.Tensor, size: tuple[int, int], fit: Fit) -> torch.Tensor:
+    """What `masks_on_slice` does, on the device where the masks are.
+
+    Args:
+        masks: the decoder's output `MASKS_OF[fit]`, [P, M, h, w].
+        size: H and W.
+        fit: how the slice was put into the encoder's square.
+    """
+    if fit == "pad":
+        return masks
+    from torch.nn import functional
+
+    return functional.interpolate(masks, size, mode="bilinear", align_corners=False)
 
 
 def climb(folder: Path, answers: Sequence[Answer], trained_on: Sequence[str], fit: Fit, no_dice: str | None) -> Ladder:

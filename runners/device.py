@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from dataclasses import dataclass
+from itertools import count as counting
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ def cuda_absence(index: int = 0) -> str | None:
     if index >= count.value:
         return f"the NVIDIA driver shows {count.value} GPU(s), so there is no cuda:{index}"
     return None
+
+
+def visible_devices() -> int:
+    """How many CUDA devices the driver shows this process; `CUDA_VISIBLE_DEVICES` may hide some."""
+    return next(index for index in counting() if cuda_absence(index) is not None)
 
 
 def cuda_driver() -> str | None:

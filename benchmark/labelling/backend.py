@@ -18,13 +18,15 @@ from benchmark.records import LaneRecord
 from benchmark.results import LaneKey
 from benchmark.run import Progress
 from benchmark.samples import task_samples
-from benchmark.stages.pseudolabel import PseudolabelPipeline
+from benchmark.stages.pseudolabel import Pseudolabelling, PseudolabelPipeline
 from benchmark.stages.sam_input import SamInput
 from exporters.fetch import cache_dir
 from exporters.manifest import Manifest, load_manifest
 from exporters.sam import LoadedSam
-from runners.base import ModuleSource, Runner, RunnerError
+from runners.base import ModuleSource, RunnerError
 from runners.registry import WANTS_MODULE
+
+ADVICE = "take --on-out-of-memory halve, or --prompts-per-call below {tried}"
 
 
 @contextmanager
@@ -37,15 +39,24 @@ def open_pipeline(
         ExportError: the model cannot be exported.
         RunnerError: the backend cannot be had on the device, or something else runs than was asked for.
     """
+    sources = labelling_sources(task, sam, settings, libraries, progress)
+    with opened_pipeline(sources, SamInput.of(sam.model), settings) as pipeline:
+        yield pipeline
+
+
+@contextmanager
+def opened_pipeline(
+    sources: Sequence[ModuleSource], sam: SamInput, settings: LabelSettings
+) -> Iterator[PseudolabelPipeline]:
+    """The loaded pipeline of modules that are ready; leaving frees it.
+
+    Raises:
+        RunnerError: the backend cannot be had on the device, or something else runs than was asked for.
+    """
     key = LaneKey(settings.backend, settings.precision)
-    sources = {settings.precision: _sources(task, sam, settings, libraries, progress)}
-    sam_input = SamInput.of(sam.model)
     lane_settings = LaneSettings((key,), settings.device, settings.threads)
-
-    def pipeline(runners: Sequence[Runner]) -> PseudolabelPipeline:
-        return PseudolabelPipeline(runners[0], runners[1], sam_input, settings.prompts_per_call)
-
-    with open_lanes(lane_settings, sources, pipeline) as lanes:
+    pipeline = Pseudolabelling(sam, settings.prompts_per_call, settings.on_out_of_memory, ADVICE)
+    with open_lanes(lane_settings, {settings.precision: sources}, pipeline) as lanes:
         lane = lanes[str(key)]
         mismatch = attestation_mismatch(
             settings.device, settings.precision, [LaneRecord(attestation=dict(lane.attestation))]
@@ -55,9 +66,15 @@ def open_pipeline(
         yield lane.pipeline  # type: ignore[misc]
 
 
-def _sources(
+def labelling_sources(
     task: Task, sam: LoadedSam, settings: LabelSettings, libraries: Mapping[str, str], progress: Progress
 ) -> list[ModuleSource]:
+    """Encoder and decoder in the form that the backend loads, exported where it wants files.
+
+    Raises:
+        ExportError: the model cannot be exported.
+        RunnerError: the export loses too much Dice.
+    """
     parts = (sam.encoder, sam.decoder)
     if settings.backend in WANTS_MODULE:
         return [module_source(part, Path()) for part in parts]

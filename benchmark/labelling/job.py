@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmark import __version__
-from benchmark.data.msd import Task, TaskOverride, open_task
+from benchmark.data.msd import CaseFiles, Task, TaskOverride, open_task
 from benchmark.errors import InputError
-from benchmark.labelling.backend import open_pipeline
+from benchmark.labelling.backend import labelling_sources, opened_pipeline
+from benchmark.labelling.cases import CaseLabeller, prompter_of
 from benchmark.labelling.output import Output, require_apart
 from benchmark.labelling.records import LabelledCase
-from benchmark.labelling.settings import LabelSettings
-from benchmark.labelling.stream import CaseEnd, CaseStart, Part, stream
+from benchmark.labelling.settings import ALL_GPUS, LabelSettings
+from benchmark.labelling.shard import Recipe
+from benchmark.labelling.shards import Shards
 from benchmark.measure.environment import environment
-from benchmark.metrics import dice_per_label
 from benchmark.preflight import require_device, require_threads, require_weights, sole_user
-from benchmark.prompts import Effort, Prompter
-from benchmark.results import Effort as EffortRecord
 from benchmark.run import Progress
-from benchmark.stages.ahead import ahead
-from benchmark.stages.base import Labels, NotFiniteError, Outcome
-from benchmark.stages.pseudolabel import Prepared, PseudolabelPipeline
+from benchmark.stages.sam_input import SamInput
 from exporters.sam import SAM_MODELS, LoadedSam, load_sam
-from runners.base import RunnerError
+from runners.base import ModuleSource
+from runners.device import Device, visible_devices
+from runners.registry import WANTS_MODULE
 
-SLICES_AHEAD = 2
-"""Ready slices that may wait. More would only take memory: getting one ready takes a tenth of encoding it."""
+LOGS = "logs"
+"""Within the work folder: what the processes of several devices print."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,9 @@ class LabelReport:
     slices_per_second: float | None
 
 
-def label_task(data: Path, settings: LabelSettings, out: Path, progress: Progress) -> LabelReport:
+def label_task(
+    data: Path, settings: LabelSettings, out: Path, progress: Progress, devices: Sequence[str] | None = None
+) -> LabelReport:
     """Writes the pseudo labels of a task as an MSD task.
 
     Args:
@@ -60,6 +58,7 @@ def label_task(data: Path, settings: LabelSettings, out: Path, progress: Progres
         settings: how.
         out: the output folder; an interrupted labelling there goes on.
         progress: told how far it is.
+        devices: that share the cases, a process each if there are several; None for those of the settings.
 
     Raises:
         InputError: task, settings or folder are wrong, or a case cannot be read; finished cases are kept.
@@ -67,9 +66,9 @@ def label_task(data: Path, settings: LabelSettings, out: Path, progress: Progres
         RunnerError: the backend or device cannot be had, or answers with NaN.
     """
     require_threads(settings.threads, "--threads")
-    require_device(settings.device, "--device")
+    devices = settings_devices(settings) if devices is None else devices
     task = open_task(data, TaskOverride(settings.channel, settings.window, settings.labels))
-    prompter = Prompter.of((settings.prompt,), task.labels, settings.per, settings.min_pixels, settings.seed)
+    prompter_of(task, settings)  # refuses what cannot be prompted for, before a model is loaded
     require_apart(out, task)
     if settings.checkpoint is None:
         require_weights(SAM_MODELS[settings.model], "--model", "or name a file of them with --checkpoint")
@@ -83,17 +82,60 @@ def label_task(data: Path, settings: LabelSettings, out: Path, progress: Progres
         missing = [files for files in task.cases if found[files.case] is None]
         rate = None
         if missing:
-            with open_pipeline(task, sam, settings, libraries, progress) as pipeline:
-                advance = progress.start(f"label {task.name} ({settings.prompt}, {settings.backend})", len(task.cases))
-                advance(len(task.cases) - len(missing), "")
-                job = _Job(task, pipeline, output, settings.prompt, advance)
-                with closing(ahead(stream(task, missing, prompter, pipeline), SLICES_AHEAD)) as parts, _kept(found):
-                    for record in job.label(parts):
+            sources = labelling_sources(task, sam, settings, libraries, progress)
+            recipe = Recipe(task, settings, _needed(sources, settings), SamInput.of(sam.model), output)
+            on = "" if len(devices) == 1 else f" on {len(devices)} devices"
+            advance = progress.start(f"label {task.name} ({settings.prompt}, {settings.backend}){on}", len(task.cases))
+            advance(len(task.cases) - len(missing), "")
+            with _kept(found):
+                if len(devices) == 1:
+                    rate = _alone(recipe.on(devices[0]), missing, advance, found)
+                else:
+                    shards = Shards(recipe, devices, missing, advance, output.work / LOGS)
+                    for record in shards.label():
                         found[record.case] = record
-                rate = job.rate
+                    rate = shards.rate
         records = tuple(record for record in found.values() if record is not None)
         output.finish(records)
     return LabelReport(task, records, len(missing), rate)
+
+
+def settings_devices(settings: LabelSettings) -> tuple[str, ...]:
+    """The devices that the settings name.
+
+    Raises:
+        InputError: one is not there.
+    """
+    if settings.device != ALL_GPUS:
+        require_device(settings.device, "--device")
+        return (settings.device,)
+    require_device("cuda", "--device")
+    return tuple(str(Device("cuda", index)) for index in range(visible_devices()))
+
+
+def _needed(sources: Sequence[ModuleSource], settings: LabelSettings) -> list[ModuleSource]:
+    """The modules as the backend loads them: PyTorch's is sent to another process only where it runs."""
+    if settings.backend in WANTS_MODULE:
+        return list(sources)
+    return [replace(source, torch_module=None) for source in sources]
+
+
+def _alone(
+    recipe: Recipe, missing: Sequence[CaseFiles], advance: Callable[[float, str], None],
+    found: dict[str, LabelledCase | None],
+) -> float | None:  # fmt: skip
+    """Labels in this process.
+
+    Returns:
+        Slices a second.
+    """
+    task, settings = recipe.task, recipe.settings
+    with opened_pipeline(recipe.sources, recipe.sam, settings) as pipeline:
+        labeller = CaseLabeller(task, pipeline, recipe.output, settings.prompt, advance)
+        with closing(labeller.label(missing, prompter_of(task, settings))) as records:
+            for record in records:
+                found[record.case] = record
+        return labeller.rate
 
 
 @contextmanager
@@ -113,73 +155,7 @@ def _provenance(task: Task, settings: LabelSettings, sam: LoadedSam, libraries: 
     return {
         "made_by": f"sambench {__version__}",
         "source": task.name,
-        **settings.model_dump(mode="json", exclude={"checkpoint"}),
+        **settings.decides,
         "weights": sam.weights.model_dump(mode="json", exclude_none=True),
         "libraries": dict(libraries),
     }
-
-
-@dataclass
-class _Job:
-    """Runs prepared slices through the pipeline and closes each case.
-
-    Attributes:
-        slices: done so far by this call.
-    """
-
-    task: Task
-    pipeline: PseudolabelPipeline
-    output: Output
-    strategy: str
-    advance: Callable[[float, str], None]
-    slices: int = 0
-    _started: float | None = field(default=None)
-
-    @property
-    def rate(self) -> float | None:
-        """Slices a second since the first slice was there, reading and writing included."""
-        return None if self._started is None else self.slices / (time.perf_counter() - self._started)
-
-    def label(self, parts: Iterable[Part]) -> Iterator[LabelledCase]:
-        """The records of the cases in a stream, each when its case is written."""
-        iterator = iter(parts)
-        for part in iterator:
-            if not isinstance(part, CaseStart):
-                raise TypeError(f"a case must begin before {part}")
-            record = self._case(part, iterator)
-            del part  # or its reference labels would live on while the next case is waited for
-            yield record
-
-    def _case(self, case: CaseStart, parts: Iterator[Part]) -> LabelledCase:
-        labels: Labels = np.zeros_like(case.reference)
-        effort, objects, done = Effort(), 0, 0
-        for part in parts:
-            if isinstance(part, CaseEnd):
-                break
-            if not isinstance(part, Prepared):
-                raise TypeError(f"a case must end before {part}")
-            self._started = self._started or time.perf_counter()
-            outcome = self._outcome(part)
-            labels[:, :, part.unit.slices[0].index] = outcome.labels[self.strategy][0].T
-            effort += outcome.effort[self.strategy]
-            objects += len({asked.value for asked in part.unit.prompts[self.strategy]})
-            done += 1
-            self.slices += 1
-            self.advance(1 / case.slices, f"{self.rate or 0.0:.1f} slices/s")
-        else:
-            raise RuntimeError(f"the stream ended within case {case.files.case}")
-        dice = dice_per_label(labels, case.reference, self.task.labels)
-        told = EffortRecord(clicks=effort.clicks, boxes=effort.boxes, objects=objects)
-        record = self.output.save(case.files, labels, case.geometry, done, told, dice)
-        # Slices whose objects were all too small took no turn.
-        self.advance(1 - done / case.slices if case.slices else 1, "")
-        return record
-
-    def _outcome(self, part: Prepared) -> Outcome:
-        try:
-            return self.pipeline.finish(part)
-        except NotFiniteError as error:
-            (piece,) = part.unit.slices
-            raise RunnerError(
-                f"case {piece.case}, slice {piece.index}: {error}; take --precision fp32 or another --backend"
-            ) from None

@@ -138,7 +138,7 @@ class Output:
 
     def save(
         self, files: CaseFiles, labels: NDArray[np.uint8], geometry: Geometry, slices: int, effort: Effort,
-        dice: Mapping[str, float | None],
+        dice: Mapping[str, float | None], notes: tuple[str, ...] = (),
     ) -> LabelledCase:  # fmt: skip
         """Writes a case: its images, its label, and last the record that says it is finished.
 
@@ -149,6 +149,7 @@ class Output:
             slices: that held an object.
             effort: clicks and boxes.
             dice: against the reference.
+            notes: how it ran.
 
         Raises:
             InputError: the folder cannot be written any more.
@@ -168,6 +169,7 @@ class Output:
                 slices=slices,
                 effort=effort,
                 dice=dict(dice),
+                notes=notes,
             )
             temporary.replace(self.folder / "labelsTr" / name)
             save_case(record, self._record_path(files.case))
@@ -231,6 +233,7 @@ class Output:
             **self.provenance,
             "labelled": list(self.task.labels.values()),
             "cases_without_prompt": [record.case for record in records if not record.slices],
+            **({"notes": notes} if (notes := notes_of(records)) else {}),
         }
         return data
 
@@ -246,6 +249,15 @@ class Output:
 
     def _record_path(self, case: str) -> Path:
         return self.work / "cases" / f"{case}.json"
+
+
+def notes_of(records: Sequence[LabelledCase]) -> list[str]:
+    """What the cases have to say of how they ran, each thing once and with the cases that it holds for."""
+    told: dict[str, list[str]] = {}
+    for record in records:
+        for note in record.notes:
+            told.setdefault(note, []).append(record.case)
+    return [f"{note} (cases {', '.join(cases)})" for note, cases in told.items()]
 
 
 def _plain(values: Any) -> dict[str, Any]:

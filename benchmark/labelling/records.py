@@ -22,6 +22,7 @@ class LabelledCase(BaseModel):
         slices: with at least one object.
         effort: clicks and boxes.
         dice: label → Dice against the reference; None where the reference lacks the label.
+        notes: how it ran, as that the batch was lowered.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -34,6 +35,7 @@ class LabelledCase(BaseModel):
     slices: int
     effort: Effort
     dice: dict[str, float | None]
+    notes: tuple[str, ...] = ()
 
 
 def load_case(path: Path) -> LabelledCase | None:

@@ -10,10 +10,13 @@ from pydantic_core import ErrorDetails
 
 from benchmark.errors import InputError
 from benchmark.prompts import find_strategy
-from benchmark.sections import Section, known
+from benchmark.sections import OnOutOfMemory, Section, known
 from exporters.sam import SAM_MODELS
 from runners.device import Device
 from runners.registry import FILE_PRECISION, PRECISIONS, REAL_BACKENDS
+
+ALL_GPUS = "cuda:all"
+"""The device that means every GPU that the driver shows."""
 
 
 class LabelSettings(Section):
@@ -21,6 +24,17 @@ class LabelSettings(Section):
 
     What a prompt, a mask or the rounding of a logit depends on stands here, and nothing else does.
     """
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """What tells these labels from others; with the same, an interrupted labelling goes on.
+
+        Which GPU it is and how many share the work does not tell, and no more does what follows when memory runs out:
+        who was told of it may go on with the cases that are left, and each case's record says whether its batch was
+        lowered.
+        """
+        told = self.model_dump(mode="json", exclude={"checkpoint", "on_out_of_memory"})
+        return {**told, "device": self.device.partition(":")[0]}
 
     model: str = "litemedsam"
     checkpoint: Path | None = None
@@ -33,6 +47,7 @@ class LabelSettings(Section):
     device: str = "cpu"
     precision: str = "fp32"
     prompts_per_call: int | None = Field(default=None, ge=1)
+    on_out_of_memory: OnOutOfMemory = "fail"
     threads: int = Field(default=1, ge=1)
     channel: int | None = Field(default=None, ge=0)
     window: tuple[float, float] | None = None
@@ -56,7 +71,12 @@ class LabelSettings(Section):
     @field_validator("device")
     @classmethod
     def _known_device(cls, device: str) -> str:
-        return str(Device.parse(device))
+        if device == ALL_GPUS:
+            return device
+        try:
+            return str(Device.parse(device))
+        except ValueError as error:
+            raise ValueError(f"{error}, or {ALL_GPUS}") from None
 
     @field_validator("labels")
     @classmethod

@@ -284,6 +284,7 @@ def _start(lane: LaneWorker) -> dict[str, object]:
     if lane.looked is not None:
         looked = lane.looked
         facts |= {"worker": looked.facts, "memory": looked.memory, "energy": looked.energy}
+        facts["notes"] = list(looked.notes)
         facts["attestation"] = looked.attestation
     if lane.warmed is not None:
         facts["warmup"] = warm_up_record(lane)

@@ -121,12 +121,14 @@ class Look:
 
     Attributes:
         attestation: one entry a runner, as it attests after its calls.
+        notes: what the pipeline has to say of how it ran.
     """
 
     facts: WorkerFacts
     memory: Memory
     energy: Energy
     attestation: dict[str, Attested]
+    notes: tuple[str, ...] = ()
 
 
 class LaneServer:
@@ -274,7 +276,8 @@ class LaneServer:
         """The process, as it sees itself so far."""
         affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         facts = WorkerFacts(affinity=affinity, variables=steering_variables())
-        return Look(facts, self._watch.memory(), self._energy.per_unit(), self._opened.attested_now())
+        notes = getattr(self._opened.pipeline, "notes", ())
+        return Look(facts, self._watch.memory(), self._energy.per_unit(), self._opened.attested_now(), notes)
 
     def close(self) -> None:
         """Frees the runners."""

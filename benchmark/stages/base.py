@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from benchmark.data.slices import Slice
 from benchmark.data.volume import Volume
 from benchmark.prompts import Effort, ObjectPrompt
+
+if TYPE_CHECKING:
+    import torch
 
 Labels = NDArray[np.uint8]
 
@@ -97,22 +100,27 @@ class Clocked(Protocol):
 
 
 class PhaseClock:
-    """Adds up host time by phase. Runners wait for their device, so the host's clock sees all of it.
+    """Adds up host time by phase.
+
+    Runners wait for their device, and so does the end of a phase: what was begun in it is charged to it.
 
     Args:
         runners: whose device-resident time is added up beside it.
+        wait: returns when the device has done what the phase gave it; by default there is nothing to wait for.
     """
 
-    def __init__(self, *runners: Clocked) -> None:
+    def __init__(self, *runners: Clocked, wait: Callable[[], None] = lambda: None) -> None:
         self.ms: dict[str, float] = {}
         self.device_ms = 0.0
         self._runners = runners
+        self._wait = wait
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         """Times the block into `phase`."""
         on_device, started = self._on_device(), time.perf_counter()
         yield
+        self._wait()
         self.ms[phase] = self.ms.get(phase, 0.0) + 1e3 * (time.perf_counter() - started)
         self.device_ms += self._on_device() - on_device
 
@@ -120,12 +128,17 @@ class PhaseClock:
         return sum(runner.device_ms for runner in self._runners)
 
 
-def require_finite(logits: NDArray[Any]) -> None:
-    """Refuses an answer that holds NaN or infinity.
+def require_finite(logits: torch.Tensor | NDArray[Any]) -> None:
+    """Refuses an answer that holds NaN or infinity; on its device, of which only the verdict comes.
 
     Raises:
         NotFiniteError: it does.
     """
-    # A sum is not finite if any term is not, and reads the array once without a temporary one.
-    if not np.isfinite(logits.sum(dtype=np.float64)):
+    import torch
+
+    tensor = torch.as_tensor(logits)
+    if not tensor.numel():
+        return
+    # The extremes are NaN or infinite if anything is; they are found in one pass without a temporary array.
+    if not bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all()):
         raise NotFiniteError("its output holds NaN or infinity")

@@ -97,7 +97,7 @@ def decoder_inputs(
     shape: tuple[int, int],
     embeddings: Value,
     sam: SamInput,
-    low_res: NDArray[np.float32] | None = None,
+    low_res: Value | None = None,
 ) -> dict[str, Value]:
     """The decoder's inputs for P prompts of one slice, named as in the official `SamOnnxModel`.
 

@@ -11,8 +11,9 @@ import numpy as np
 from benchmark.data.slices import Slice
 from benchmark.data.stored import with_stored
 from benchmark.data.volume import Volume
-from benchmark.sections import LaneSpec
+from benchmark.sections import LaneSpec, OnOutOfMemory
 from benchmark.stages.base import Labels, Outcome, PhaseClock, Unit, require_finite
+from benchmark.stages.on_device import Wait, device_memory, waiting_for
 from benchmark.stages.unet_input import UNetInput, slices_as_batch, unet_input, winners
 from benchmark.stages.windows import WindowedNetwork
 from exporters.unet_config import SlidingWindow, UNetConfig
@@ -63,6 +64,7 @@ class Segmenting:
         batch: windows that go through the network at once.
         variant: the kind of labels it was trained on, or its checkpoint's name.
         channels: the label value of output channels 1, 2, …
+        on_out_of_memory: see `WindowedNetwork`.
     """
 
     config: UNetConfig
@@ -70,6 +72,7 @@ class Segmenting:
     batch: int
     variant: str
     channels: tuple[int, ...]
+    on_out_of_memory: OnOutOfMemory = "fail"
 
     @property
     def whole_volumes(self) -> bool:
@@ -78,7 +81,7 @@ class Segmenting:
 
     def __call__(self, runners: Sequence[Runner]) -> SegmentPipeline | VolumePipeline:
         """The pipeline."""
-        network = WindowedNetwork(runners[0], self.windows, self.batch)
+        network = WindowedNetwork(runners[0], self.windows, self.batch, self.on_out_of_memory)
         if self.whole_volumes:
             return VolumePipeline(network, self.variant, self.channels, unet_input(self.config))
         return SegmentPipeline(network, self.variant, self.channels)
@@ -95,22 +98,31 @@ class SegmentPipeline:
         network: its runner behind sliding windows.
         variant: the kind of labels it was trained on.
         channels: the label value of output channels 1, 2, …
+        wait: for the device at the end of each phase; by default as the network's device needs it.
     """
 
-    def __init__(self, network: WindowedNetwork, variant: str, channels: Sequence[int]) -> None:
+    def __init__(
+        self, network: WindowedNetwork, variant: str, channels: Sequence[int], wait: Wait | None = None
+    ) -> None:
         self.network = network
         self.variant = variant
         self._values = np.array([0, *channels], dtype=np.uint8)
+        self._wait = wait or waiting_for(network.unet.device)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a report has to say of how it ran."""
+        return self.network.notes
 
     def process(self, unit: Unit) -> Outcome:
         """See `Pipeline.process`."""
-        clock, before = PhaseClock(self.network.unet), self.network.seen
+        clock, before = PhaseClock(self.network.unet, wait=self._wait), self.network.seen
         with clock("preprocess"):
             images = slices_as_batch(np.stack([piece.image for piece in unit.slices]))
         with clock("infer"):
             logits = self.network(images)
-        with clock("postprocess"):
-            require_finite(logits.numpy())
+        with device_memory(), clock("postprocess"):
+            require_finite(logits)
             labels: Labels = self._values[winners(logits)]
         return _outcome(self.variant, labels, clock, self.network.seen - before)
 
@@ -123,25 +135,35 @@ class VolumePipeline:
         variant: the kind of labels it was trained on, or its checkpoint's name.
         channels: the label value of output channels 1, 2, …
         seen_as: its preprocessing and the way back.
+        wait: for the device at the end of each phase; by default as the network's device needs it.
     """
 
-    def __init__(self, network: WindowedNetwork, variant: str, channels: Sequence[int], seen_as: UNetInput) -> None:
+    def __init__(
+        self, network: WindowedNetwork, variant: str, channels: Sequence[int], seen_as: UNetInput,
+        wait: Wait | None = None,
+    ) -> None:  # fmt: skip
         self.network = network
         self.variant = variant
         self.seen_as = seen_as
         self._values = np.array([0, *channels], dtype=np.uint8)
+        self._wait = wait or waiting_for(network.unet.device)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a report has to say of how it ran."""
+        return self.network.notes
 
     def process(self, unit: Unit) -> Outcome:
         """See `Pipeline.process`."""
         if unit.volume is None:
             raise ValueError("a network on volumes needs units with a volume")
-        clock, before = PhaseClock(self.network.unet), self.network.seen
+        clock, before = PhaseClock(self.network.unet, wait=self._wait), self.network.seen
         with clock("preprocess"):
             prepared = self.seen_as.prepare(unit.volume)
         with clock("infer"):
             logits = self.network(prepared.image)
-        with clock("postprocess"):
-            require_finite(logits.numpy())
+        with device_memory(), clock("postprocess"):
+            require_finite(logits)
             whole = self._values[self.seen_as.labels(prepared, logits)]
             labels: Labels = np.ascontiguousarray(whole[:, :, [piece.index for piece in unit.slices]].T)
         return _outcome(self.variant, labels, clock, self.network.seen - before)

@@ -60,7 +60,7 @@ class NnUNetInput:
 
         whole = logits.transpose(0, 1) if self.config.spatial_dims == 2 else logits[0]
         values = convert_predicted_logits_to_segmentation_with_correct_shape(
-            whole.contiguous(),
+            whole.contiguous().cpu(),  # its resampling is NumPy's and SciPy's
             self.plans,
             self.configuration,
             self.plans.get_label_manager(self.dataset),

@@ -48,7 +48,8 @@ class TransformInput:
         """See `UNetInput.labels`; logits are brought back, not label maps, as bundles do."""
         whole = logits.permute(1, 2, 3, 0) if self.config.spatial_dims == 2 else logits[0]
         seen: MetaTensor = prepared.state
-        answer = MetaTensor(whole, meta=dict(seen.meta), applied_operations=list(seen.applied_operations))
+        # Transforms of a bundle may be made for the host alone, and its operations were recorded there.
+        answer = MetaTensor(whole.cpu(), meta=dict(seen.meta), applied_operations=list(seen.applied_operations))
         back: Any = self.chain.inverse({KEY: answer})[KEY]
         values = back.as_tensor() if isinstance(back, MetaTensor) else torch.as_tensor(back)
         return from_stored(only(winners(values[None])), prepared.volume.geometry)

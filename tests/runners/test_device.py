@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runners import device
-from runners.device import Device, cuda_absence, cuda_driver
+from runners.device import Device, cuda_absence, cuda_driver, visible_devices
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,14 @@ def test_the_drivers_answer_decides(
     monkeypatch.setattr(device.ctypes, "CDLL", lambda name: driver)
     told = cuda_absence(index)
     assert told is None if reason is None else re.search(reason, told or "")
+
+
+@pytest.mark.parametrize(("driver", "shown"), [(FakeDriver(0, 3), 3), (FakeDriver(0, 0), 0), (FakeDriver(100, 2), 0)])
+def test_as_many_devices_are_visible_as_the_driver_shows(
+    driver: FakeDriver, shown: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: driver)
+    assert visible_devices() == shown
 
 
 @pytest.mark.parametrize(("platform", "library"), [("linux", "libcuda.so.1"), ("win32", "nvcuda.dll")])

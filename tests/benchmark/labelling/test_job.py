@@ -11,13 +11,14 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from monai.data import load_decathlon_datalist
 
 from benchmark import __version__
 from benchmark.data.msd import open_task
 from benchmark.data.phantom import PhantomSpec, write_phantom
 from benchmark.errors import InputError
-from benchmark.stages.pseudolabel import PseudolabelPipeline
+from benchmark.stages.overlay import Overlay
 from runners.base import RunnerError
 from tests.benchmark.conftest import MakeTask
 from tests.benchmark.labelling.conftest import Label, boxes, content, greys
@@ -252,10 +253,9 @@ def test_a_damaged_case_stops_with_its_name_and_earlier_cases_are_kept(
 def test_a_backend_that_answers_nan_is_told_in_a_sentence(
     task: Path, label: Label, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        PseudolabelPipeline, "_as_displayed", lambda self, logits: pytest.fail("NaN must not become a label")
-    )
-    monkeypatch.setattr("benchmark.stages.pseudolabel.masks_on_slice", lambda *_: np.full((1, 1, 10, 12), np.nan))
+    monkeypatch.setattr(Overlay, "add", lambda self, logits, values: pytest.fail("NaN must not become a label"))
+    no_number = torch.full((1, 1, 10, 12), torch.nan)
+    monkeypatch.setattr("benchmark.stages.pseudolabel.tensor_on_slice", lambda *_: no_number)
     with pytest.raises(RunnerError, match=r"case case_1, slice 1: .*NaN.*--precision fp32"):
         label(task, tmp_path / "out")
 

@@ -12,8 +12,8 @@ import pytest
 from benchmark.data.msd import CaseFiles, Task, open_task
 from benchmark.data.volume import Volume
 from benchmark.errors import InputError
-from benchmark.labelling import job
 from benchmark.labelling import stream as streaming
+from benchmark.labelling.cases import SLICES_AHEAD
 from benchmark.labelling.stream import CaseEnd, CaseStart, stream
 from benchmark.prompts import Prompter
 from benchmark.stages.base import Outcome, Unit
@@ -103,5 +103,5 @@ def test_memory_does_not_grow_with_the_cases(
     # The case that is written and the one that is read.
     assert most["references"] <= 2
     # Those that wait, one with the reader, one with the encoder, and one that is being let go.
-    assert most["prepared"] <= job.SLICES_AHEAD + 3
+    assert most["prepared"] <= SLICES_AHEAD + 3
     assert not any(map(living, (volumes, references, prepared)))

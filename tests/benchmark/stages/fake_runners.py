@@ -46,6 +46,7 @@ class Given(DeviceTensor):
 
 class FakeEncoder:
     device_ms = 0.0
+    set_ups = 0
 
     def __init__(self) -> None:
         self.calls = 0
@@ -84,6 +85,7 @@ class FakeDecoder:
     """
 
     device_ms = 0.0
+    set_ups = 0
 
     backend = "fake"
     device = Device("cpu")

@@ -7,7 +7,14 @@ import time
 import numpy as np
 import pytest
 
-from benchmark.stages.base import NotFiniteError, Outcome, PhaseClock, require_finite
+from benchmark.stages.base import NotFiniteError, Outcome, PhaseClock, Unit, require_finite
+from benchmark.stages.pseudolabel import PseudolabelPipeline
+from benchmark.stages.segment import SegmentPipeline
+from benchmark.stages.windows import WindowedNetwork
+from exporters.unet_config import SlidingWindow
+from tests.benchmark.stages.fake_runners import UPRIGHT, FakeDecoder, FakeEncoder, paint
+from tests.benchmark.stages.test_pseudolabel import two_organs, unit_of
+from tests.benchmark.stages.test_segment import Thresholds
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -38,6 +45,28 @@ def test_a_phase_that_comes_twice_is_added_up() -> None:
         pass
     assert 40 <= clock.ms["decode"] < 400
     assert 0 <= clock.ms["encode"] < 20
+
+
+def test_what_a_phase_began_on_the_device_is_waited_for_within_it() -> None:
+    """Else the next phase, or nobody, would pay for it."""
+    clock = PhaseClock(wait=lambda: time.sleep(0.02))
+    with clock("postprocess"):
+        pass
+    assert clock.ms["postprocess"] >= 20
+
+
+@pytest.mark.parametrize("corrections", [0, 2])
+def test_every_phase_of_both_stages_waits_for_the_device(corrections: int) -> None:
+    waits: list[str] = []
+    unit = unit_of(two_organs(), f"iterative{corrections + 1}")
+    sam = PseudolabelPipeline(FakeEncoder(), FakeDecoder(paint), UPRIGHT, wait=lambda: waits.append("sam"))  # type: ignore[arg-type]
+    sam.process(unit)
+    calls = len(sam.decoder.inputs)  # type: ignore[attr-defined]
+    # encode; of each call what goes in, the decoder and what comes out; the overlay, and its way to the host
+    assert len(waits) == 1 + 3 * calls + 2
+    network = WindowedNetwork(Thresholds(), SlidingWindow(patch=(8, 8)), 4)  # type: ignore[arg-type]
+    SegmentPipeline(network, "x", [1, 2], lambda: waits.append("unet")).process(Unit(unit.slices, {}))
+    assert waits.count("unet") == 3
 
 
 def test_a_variant_is_charged_with_what_was_spent_once_for_all_and_with_its_own() -> None:

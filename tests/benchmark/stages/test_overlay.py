@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,24 +32,25 @@ def test_any_masks_in_any_batches_give_what_argmax_gives(
     overlay, start = Overlay(shape), 0
     while start < count:
         size = data.draw(st.integers(1, count - start))
-        overlay.add(logits[start : start + size], values[start : start + size])
+        overlay.add(torch.from_numpy(logits[start : start + size]), values[start : start + size])
         start += size
-    np.testing.assert_array_equal(overlay.labels, argmax(logits, values))
-    assert overlay.labels.dtype == np.uint8
+    np.testing.assert_array_equal(overlay.on_host(), argmax(logits, values))
+    np.testing.assert_array_equal(overlay.on_host(half_turn=True), argmax(logits[:, ::-1, ::-1], values))
+    assert overlay.on_host().dtype == np.uint8
 
 
 def test_a_logit_of_exactly_0_is_no_object_as_in_sam() -> None:
     overlay = Overlay((1, 2))
-    overlay.add(np.array([[[0.0, 1e-30]]], np.float32), [7])
+    overlay.add(torch.tensor([[[0.0, 1e-30]]]), [7])
     assert overlay.labels.tolist() == [[0, 7]]
 
 
 def test_the_components_of_a_label_join() -> None:
     overlay = Overlay((1, 3))
-    overlay.add(np.array([[[1, -1, -1]], [[-1, -1, 1]]], np.float32), [4, 4])
+    overlay.add(torch.tensor([[[1.0, -1, -1]], [[-1, -1, 1]]]), [4, 4])
     assert overlay.labels.tolist() == [[4, 0, 4]]
 
 
 def test_a_mask_without_its_label_is_an_error_not_dropped() -> None:
     with pytest.raises(ValueError, match="argument"):
-        Overlay((1, 1)).add(np.ones((2, 1, 1), np.float32), [1])
+        Overlay((1, 1)).add(torch.ones(2, 1, 1), [1])

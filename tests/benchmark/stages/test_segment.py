@@ -18,28 +18,23 @@ from benchmark.stages.segment import SegmentPipeline, match_labels, units
 from benchmark.stages.windows import WindowedNetwork
 from exporters.unet import build_unet, load_unet, unet_checkpoint
 from exporters.unet_config import SlidingWindow, monai_unet
+from runners.device import Device
+from tests.benchmark.stages.fake_runners import Given
 
 CONFIG = monai_unet({1: "liver", 4: "spleen"}, SlidingWindow(patch=(16, 24)), (4, 8, 8), (2, 2), 1)
-
-
-class Tensor:
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-
-    def numpy(self) -> np.ndarray:
-        return self.array
 
 
 class Thresholds:
     """A network whose answer at a voxel is known: background below 1/3, channel 1 up to 2/3, channel 2 above."""
 
     device_ms = 0.0
+    device = Device("cpu")
 
     def __init__(self, bad: float | None = None) -> None:
         self.shapes: list[tuple[int, ...]] = []
         self.bad = bad
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Given]:
         image = inputs["image"]
         assert image.flags["C_CONTIGUOUS"]
         self.shapes.append(image.shape)
@@ -47,7 +42,7 @@ class Thresholds:
         logits = -np.abs(image - centres)
         if self.bad is not None:
             logits[0, 0, 0, 0] = self.bad
-        return {"logits": Tensor(logits)}
+        return {"logits": Given(logits)}
 
 
 def piece(rows: int, columns: int, seed: int = 0, index: int = 0) -> Slice:

@@ -13,28 +13,24 @@ from hypothesis import strategies as st
 
 from benchmark.stages.windows import WindowedNetwork, describe, even_starts, mirrorings, nnunet_gaussian
 from exporters.unet_config import SlidingWindow
-
-
-class Answer:
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-
-    def numpy(self) -> np.ndarray:
-        return self.array
+from runners.device import Device
+from tests.benchmark.stages.fake_runners import Given
 
 
 class Network:
-    """Answers with a fixed map of the window's own places, so that what is flipped or blended can be told."""
+    """Givens with a fixed map of the window's own places, so that what is flipped or blended can be told."""
+
+    device = Device("cpu")
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
         self.batches: list[int] = []
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, Answer]:
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Given]:
         image = inputs["image"]
         assert image.flags["C_CONTIGUOUS"]
         self.batches.append(len(image))
-        return {"logits": Answer(self.answer(image))}
+        return {"logits": Given(self.answer(image))}
 
 
 def network(answer: Any, windows: SlidingWindow, batch: int = 2) -> tuple[WindowedNetwork, Network]:
