@@ -17,32 +17,11 @@ from onnxruntime.quantization import quantize_dynamic
 from exporters.manifest import TensorSpec
 from runners.base import DeviceUnavailableError, ModuleSource, RunnerError, Signature
 from runners.device import Device, cuda_absence
-from runners.onnxruntime import OnnxRuntimeRunner, OrtTensor, effective_device, provider_options, session_options
+from runners.onnxruntime import OnnxRuntimeRunner, OrtTensor, session_options
 from tests.runners.conftest import feed
 
 CPU, CUDA = Device("cpu"), Device("cuda")
 WITHOUT_CUDA = pytest.mark.skipif(cuda_absence() is None, reason="CUDA is here, so nothing falls back")
-
-
-def test_cuda_is_asked_for_first_on_its_gpu_and_without_tf32() -> None:
-    (first, options), (second, _) = provider_options(Device("cuda", 3))
-    assert (first, second) == ("CUDAExecutionProvider", "CPUExecutionProvider")
-    assert options == {"device_id": "3", "use_tf32": "0"}
-    assert provider_options(CPU) == [("CPUExecutionProvider", {})]
-
-
-@pytest.mark.parametrize(
-    ("providers", "requested", "device"),
-    [
-        (["CUDAExecutionProvider", "CPUExecutionProvider"], "cuda", "cuda"),
-        (["CUDAExecutionProvider", "CPUExecutionProvider"], "cuda:1", "cuda:1"),
-        (["CPUExecutionProvider"], "cuda", "cpu"),
-        (["CPUExecutionProvider"], "cpu", "cpu"),
-        ([], "cuda", "cpu"),
-    ],
-)
-def test_the_sessions_own_providers_decide_where_it_runs(providers: list[str], requested: str, device: str) -> None:
-    assert effective_device(providers, Device.parse(requested)) == device
 
 
 def test_session_options_fix_threads_order_and_optimisation() -> None:
@@ -69,6 +48,9 @@ def test_options_reach_the_session() -> None:
         ({"graph": "most"}, "option graph is 'most'; give all or extended or basic"),
         ({"execution": True}, "option execution is True; give sequential or parallel"),
         ({"spinning": "no"}, "option spinning is 'no'; give true or false"),
+        ({"tf32": 1}, "option tf32 is 1; give true or false"),
+        ({"conv_algo_search": "BEST"}, "search is 'BEST'; give EXHAUSTIVE or HEURISTIC or DEFAULT"),
+        ({"cuda_graph": True, "copy_in_default_stream": False}, "a graph needs both on one stream"),
     ],
 )
 def test_a_value_that_an_option_does_not_have_is_told(source: ModuleSource, options: Any, told: str) -> None:
@@ -194,7 +176,7 @@ def test_a_version_that_tells_no_assignment_is_traced(
     with OnnxRuntimeRunner(source, CPU, threads=1) as runner:
         runner.attest()
         assigned = runner._nodes
-    monkeypatch.setattr("runners.onnxruntime.RECORD_ENTRY", "session.unknown_to_this_version")
+    monkeypatch.setattr("runners.onnx_session.RECORD_ENTRY", "session.unknown_to_this_version")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with OnnxRuntimeRunner(source, CPU, threads=1) as runner:
         traced = runner.attest()

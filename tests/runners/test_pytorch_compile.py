@@ -96,10 +96,10 @@ def test_without_a_compiler_it_says_so_once_and_loads_nothing(source: ModuleSour
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"mode": "reduce-overhead"}, "option mode is 'reduce-overhead'; give default or max-autotune-no-cudagraphs"),
+        ({"mode": "fastest"}, "option mode is 'fastest'; give default or max-autotune-no-cudagraphs or reduce-overhead"),
         ({"dynamic": "yes"}, "option dynamic is 'yes'; give true, false or null"),
         ({"channels_last": 1}, "option channels_last is 1; give true or false"),
-        ({"speed": 1}, "does not know option speed; it knows channels_last, dynamic, mode"),
+        ({"speed": 1}, "does not know option speed; it knows channels_last, dynamic, mode, tf32"),
     ],
 )
 def test_a_wrong_option_is_refused(options: dict[str, object], words: str, source: ModuleSource) -> None:
