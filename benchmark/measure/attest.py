@@ -78,16 +78,22 @@ def _part_mismatch(device: str, what: Attested) -> str | None:
         return f"on {device} and ran on {what.device}"
     if what.precision != what.requested_precision:
         return f"in {what.requested_precision} and ran in {what.precision}"
-    if what.tf32 and what.requested_precision == "fp32" and not what.tf32_asked:
-        return "in fp32 and ran with TF32 allowed, which keeps 10 bits of the mantissa"
-    if what.tf32_asked and what.tf32 is False:
-        return "with TF32 and ran without"
+    wrong = _tf32_mismatch(what)
     if what.backend == TENSORRT and what.nodes_per_provider and not what.nodes_per_provider.get(TENSORRT_PROVIDER):
-        return "by TensorRT, which took none of its nodes"
+        wrong = "by TensorRT, which took none of its nodes"
+    if wrong is not None:
+        return wrong
     if None not in (what.threads, what.requested_threads) and what.threads != what.requested_threads:
         return f"with {what.requested_threads} threads and ran with {what.threads}"
     left = None if device == "cpu" else work_on_cpu(what)
     return None if left is None else f"on {device} and left {left} on the CPU"
+
+
+def _tf32_mismatch(what: Attested) -> str | None:
+    """fp32 means fp32 unless TF32 was asked for, which the record shows."""
+    if what.tf32 and what.requested_precision == "fp32" and not what.tf32_asked:
+        return "in fp32 and ran with TF32 allowed, which keeps 10 bits of the mantissa"
+    return "with TF32 and ran without" if what.tf32_asked and what.tf32 is False else None
 
 
 def work_on_cpu(what: Attested) -> str | None:
