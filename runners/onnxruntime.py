@@ -45,7 +45,7 @@ from runners.onnx_providers import (
     wrong_value,
 )
 from runners.onnx_session import NO_WAIT, VALUES, session_options
-from runners.ort_tensor import OrtTensor, on_cpu, own, placed_on
+from runners.ort_tensor import SHARES, OrtTensor, on_cpu, own, placed_on
 from runners.registry import PRECISIONS
 
 if TYPE_CHECKING:
@@ -136,6 +136,11 @@ class OnnxRuntimeRunner(Runner):
             if reason is not None:
                 raise DeviceUnavailableError(
                     f"device {self.device} for {self.backend}: {reason}; use device cpu or mend that"
+                )
+            if not SHARES:
+                raise RunnerError(
+                    f"device {self.device} for {self.backend}: onnxruntime {ort.__version__} shares no tensors by DLPack; "
+                    "install a newer onnxruntime-gpu"
                 )
             if hasattr(ort, "preload_dlls"):
                 ort.preload_dlls()

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     import torch
 
 
+SHARES = hasattr(ort.OrtValue, "from_dlpack") and hasattr(ort.OrtValue, "__dlpack_device__")
+"""Whether this version of ONNX Runtime shares tensors by DLPack."""
+
+DLPACK_DEVICES = {"cpu": 1, "cuda": 2}
+"""`kDLCPU` and `kDLCUDA` of dlpack.h."""
+
+
 @dataclass(frozen=True)
 class OrtTensor(DeviceTensor):
     """An OrtValue where ONNX Runtime computed it.
@@ -43,14 +50,26 @@ class OrtTensor(DeviceTensor):
     def to_torch(self) -> torch.Tensor:
         """The values as a PyTorch tensor in the same memory, on the device or on the CPU.
 
-        The OrtValue's memory lives as long as the tensor. What was borrowed is the caller's to keep.
+        The OrtValue's memory lives as long as the tensor. What was borrowed is the caller's to keep. A version of ONNX
+        Runtime without DLPack runs on only the CPU here, where an array shares the memory as well.
         """
+        if not SHARES:
+            return super().to_torch()
         import torch
         from torch.utils.dlpack import from_dlpack
 
         tensor = from_dlpack(self.value)
         # ONNX Runtime's DLPack has no truth values and gives them as bytes.
         return tensor.view(torch.bool) if self.dtype == "bool" else tensor
+
+    def lies_on(self, kind: str, index: int) -> bool:
+        """Whether the values are in the memory of this very device.
+
+        Args:
+            kind: `cpu` or `cuda`.
+            index: of the GPU, 0 for the CPU.
+        """
+        return tuple(self.value.__dlpack_device__()) == (DLPACK_DEVICES[kind], index)
 
     @classmethod
     def of_torch(cls, tensor: torch.Tensor) -> OrtTensor:
@@ -76,7 +95,7 @@ def placed_on(inputs: Mapping[str, Value], device: torch.device, wait: Callable[
     placed: dict[str, DeviceTensor] = {}
     hosts = {}
     for name, value in inputs.items():
-        if isinstance(value, OrtTensor) and value.value.device_name() == device.type:
+        if isinstance(value, OrtTensor) and value.lies_on(device.type, device.index or 0):
             placed[name] = value
             continue
         tensor = value.to_torch() if isinstance(value, DeviceTensor) and not isinstance(value, OrtTensor) else None

@@ -33,6 +33,18 @@ def test_an_output_is_shared_with_pytorch_and_outlives_its_ort_value_and_its_ses
     np.testing.assert_array_equal(tensor.numpy(), expected)
 
 
+def test_where_values_lie_is_asked_of_the_value() -> None:
+    value = OrtTensor.of_torch(torch.ones(1))
+    assert value.lies_on("cpu", 0) and not value.lies_on("cuda", 0)
+
+
+def test_an_older_version_without_dlpack_shares_through_an_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.ort_tensor.SHARES", False)
+    array = np.arange(3, dtype=np.float32)
+    tensor = OrtTensor(ort.OrtValue.ortvalue_from_numpy(array), array).to_torch()
+    assert tensor.tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64, np.uint8, np.bool_])
 def test_every_type_comes_out_as_itself(dtype: type) -> None:
     array = np.array([[0, 1, 1]], dtype=dtype)
