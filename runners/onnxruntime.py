@@ -139,22 +139,28 @@ class OnnxRuntimeRunner(Runner):
                 )
             if not SHARES:
                 raise RunnerError(
-                    f"device {self.device} for {self.backend}: onnxruntime {ort.__version__} shares no tensors by DLPack; "
-                    "install a newer onnxruntime-gpu"
+                    f"device {self.device} for {self.backend}: onnxruntime {ort.__version__} shares no tensors by "
+                    "DLPack; install a newer onnxruntime-gpu"
+                )
+            import torch
+
+            if not torch.cuda.is_available():
+                raise DeviceUnavailableError(
+                    f"device {self.device} for {self.backend}: this PyTorch ({torch.__version__}) cannot use the GPU, "
+                    "and arrays get there through it; install a CUDA build that fits the driver"
                 )
             if hasattr(ort, "preload_dlls"):
                 ort.preload_dlls()
 
     def _prepare_device(self) -> None:
-        """Makes the stream that the session will compute on, where it may have one of ours and PyTorch sees the GPU."""
+        """Makes the stream that the session will compute on, where it may have one of ours."""
         if self.device.kind == "cpu" or not runs_on_our_stream(self.options):
             return
         import torch
 
-        if torch.cuda.is_available():
-            # Not the default stream: that one cannot be captured in a graph.
-            self._stream = torch.cuda.Stream(self.device.index)  # type: ignore[no-untyped-call]
-            self.event_clock = EventClock(torch_events(self._stream))
+        # Not the default stream: that one cannot be captured in a graph.
+        self._stream = torch.cuda.Stream(self.device.index)  # type: ignore[no-untyped-call]
+        self.event_clock = EventClock(torch_events(self._stream))
 
     def _refuse_fallback(self) -> None:
         effective = effective_device(self._session.get_providers(), self.device)

@@ -31,7 +31,7 @@ from runners.onnx_providers import PROVIDERS, ProviderOptions, chosen, cuda_opti
 from runners.onnxruntime import OnnxRuntimeRunner
 from runners.registry import PRECISIONS
 from runners.tensorrt_cache import EngineKey, cache_options, default_root, file_hash
-from runners.tensorrt_profile import ProfileError, Range, beyond, parse, profile_options, ranges
+from runners.tensorrt_profile import ProfileError, Range, beyond, parse, profile_options, ranges, widened
 
 PROVIDER = "TensorrtExecutionProvider"
 
@@ -48,6 +48,10 @@ SETTINGS = (
 
 LIBRARIES = re.compile(rb"lib(?:nvinfer|nvonnxparser)\.so\.\d+|(?:nvinfer|nvonnxparser)_\d+\.dll")
 """TensorRT's libraries as the provider's own library names them, with the version that it wants."""
+
+IMPLICIT = (
+    "engines built within calls, for the sizes met: TensorRT takes this graph in pieces, for which no profile holds"
+)
 
 PACKAGE = "tensorrt_libs"
 """What the packages `tensorrt-cu*-libs` install; importing it loads the libraries."""
@@ -164,6 +168,7 @@ class TensorRtRunner(OnnxRuntimeRunner):
     backend = "tensorrt"
     precisions = PRECISIONS[backend]
     option_names = frozenset({"graph", "execution", "spinning", "tf32", "profile", "cache"})
+    _explicit = True
     _override: str | None = None
     _overridden = False
 
@@ -178,6 +183,7 @@ class TensorRtRunner(OnnxRuntimeRunner):
         cache = options.get("cache")
         if not (cache is None or (isinstance(cache, str) and cache)):
             raise RunnerError(f"backend {self.backend}: option cache is {cache!r}; give a folder")
+        self._met: dict[str, tuple[int, int]] = {}
         self._root = default_root() if cache is None else Path(cache)
 
     @classmethod
@@ -193,6 +199,17 @@ class TensorRtRunner(OnnxRuntimeRunner):
         absent = self.absence(self.device)
         if absent is not None:
             raise DeviceUnavailableError(absent)
+        super()._require_driver()
+
+    def _open(self, options: ort.SessionOptions, graphs: bool = False) -> Any:
+        try:
+            return super()._open(options, graphs)
+        except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
+            if not (self._explicit and "profile" in str(error)):
+                raise
+        # Where it takes a graph in pieces, the provider wants profiles of the pieces' inputs, which nobody knows.
+        self._explicit = False
+        return super()._open(options, graphs)
 
     def _prepare_device(self) -> None:
         if not chosen(self.options, "tf32"):
@@ -211,7 +228,7 @@ class TensorRtRunner(OnnxRuntimeRunner):
     def _providers(self, graphs: bool) -> list[tuple[str, ProviderOptions]]:
         address = None if self._stream is None else self._stream.cuda_stream
         own = tensorrt_options(self.device, self.source.precision, address)
-        shapes = profile_options(self.source.signature, self._ranges)
+        shapes = profile_options(self.source.signature, self._ranges) if self._explicit else {}
         caches = cache_options(self._root, self._key(shapes))
         for name in ("trt_engine_cache_path", "trt_timing_cache_path"):
             Path(caches[name]).mkdir(parents=True, exist_ok=True)
@@ -250,9 +267,12 @@ class TensorRtRunner(OnnxRuntimeRunner):
     def _place(self, inputs: Mapping[str, Value]) -> dict[str, DeviceTensor]:
         self._loaded()
         shapes = {name: tuple(value.shape) for name, value in inputs.items()}
-        refused = beyond(self.source.signature, self._ranges, shapes)
-        if refused is not None:
-            raise RunnerError(f"{self.source.name}: {refused} of backend tensorrt")
+        if self._explicit:
+            refused = beyond(self.source.signature, self._ranges, shapes)
+            if refused is not None:
+                raise RunnerError(f"{self.source.name}: {refused} of backend tensorrt")
+        elif widened(self._met, self.source.signature, shapes):
+            self.set_ups += 1
         return super()._place(inputs)
 
     def attest(self) -> Attestation:
@@ -265,5 +285,5 @@ class TensorRtRunner(OnnxRuntimeRunner):
             version=f"{told.version} with TensorRT {tensorrt_version()}",
             tf32=os.environ.get(TF32_VARIABLE) != "0",
             settings={**(told.settings or {}), **told_settings(options, SETTINGS)},
-            notes=(*told.notes, *(() if left is None else (left,))),
+            notes=(*told.notes, *(() if left is None else (left,)), *(() if self._explicit else (IMPLICIT,))),
         )

@@ -105,3 +105,20 @@ def beyond(signature: Signature, sizes: Mapping[str, Range], shapes: Shapes) -> 
                     f"set the option profile: {{{dim}: {wider}}}"
                 )
     return None
+
+
+def widened(met: dict[str, tuple[int, int]], signature: Signature, shapes: Shapes) -> bool:
+    """Whether a call has sizes outside those met so far: without a profile, its engine is then built within the call.
+
+    Args:
+        met: dimension → least and most so far, which this widens.
+        signature: of the module.
+        shapes: of the call's inputs, as the signature has them.
+    """
+    before = dict(met)
+    for spec in signature.inputs:
+        for dim, size in zip(spec.dims, shapes[spec.name], strict=True):
+            if isinstance(dim, str):
+                least, most = met.get(dim, (size, size))
+                met[dim] = min(least, size), max(most, size)
+    return met != before

@@ -160,6 +160,7 @@ def test_on_cuda_the_sessions_own_options_are_attested_and_not_those_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(OnnxRuntimeRunner, "_require_driver", lambda self: None)
+    monkeypatch.setattr(OnnxRuntimeRunner, "_prepare_device", lambda self: None)
     monkeypatch.setattr(ort, "InferenceSession", lambda *_, **__: CudaSession(**options))
     monkeypatch.setattr("runners.onnxruntime.cuda_driver", lambda: "580.1 (CUDA 13.0)")
     with OnnxRuntimeRunner(source, CUDA) as runner:
@@ -270,6 +271,7 @@ def test_a_file_that_is_no_onnx_is_refused_in_one_sentence(damage: str, source: 
 def test_a_real_session_that_fell_back_is_refused(source: ModuleSource, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the driver's answer faked, ONNX Runtime is asked for CUDA and answers with a session on the CPU."""
     monkeypatch.setattr(OnnxRuntimeRunner, "_require_driver", lambda self: None)
+    monkeypatch.setattr(OnnxRuntimeRunner, "_prepare_device", lambda self: None)
     runner = OnnxRuntimeRunner(source, CUDA)
     with pytest.raises(DeviceUnavailableError, match=r"CUDA provider did not load.*on cpu; install.*use device cpu"):
         runner.__enter__()
@@ -287,6 +289,7 @@ def test_a_session_without_the_cuda_provider_is_refused(source: ModuleSource, mo
             return ["CPUExecutionProvider"]
 
     monkeypatch.setattr(OnnxRuntimeRunner, "_require_driver", lambda self: None)
+    monkeypatch.setattr(OnnxRuntimeRunner, "_prepare_device", lambda self: None)
     monkeypatch.setattr(ort, "InferenceSession", QuietlyOnTheCpu)
     with pytest.raises(DeviceUnavailableError, match="it would run on cpu"):
         OnnxRuntimeRunner(source, CUDA).__enter__()
@@ -302,6 +305,7 @@ def test_a_session_that_is_on_cuda_is_accepted(source: ModuleSource, monkeypatch
             return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
     monkeypatch.setattr(OnnxRuntimeRunner, "_require_driver", lambda self: None)
+    monkeypatch.setattr(OnnxRuntimeRunner, "_prepare_device", lambda self: None)
     monkeypatch.setattr(ort, "InferenceSession", OnCuda)
     with OnnxRuntimeRunner(source, CUDA) as runner:
         assert isinstance(runner._session, OnCuda)  # type: ignore[attr-defined]
@@ -311,4 +315,17 @@ def test_a_session_that_is_on_cuda_is_accepted(source: ModuleSource, monkeypatch
 def test_the_driver_is_asked_before_the_runtime(source: ModuleSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "InferenceSession", lambda *_, **__: pytest.fail("a session was made"))
     with pytest.raises(DeviceUnavailableError, match=r"device cuda for onnxruntime: .*driver"):
+        OnnxRuntimeRunner(source, CUDA).__enter__()
+
+
+def test_a_pytorch_that_cannot_use_the_gpu_is_told_before_a_session_is_made(
+    source: ModuleSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrays get to the device through PyTorch's pinned memory."""
+    monkeypatch.setattr("runners.onnxruntime.cuda_absence", lambda index: None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(ort, "InferenceSession", lambda *_, **__: pytest.fail("a session was made"))
+    with pytest.raises(
+        DeviceUnavailableError, match=r"device cuda for onnxruntime: this PyTorch .* cannot use the GPU"
+    ):
         OnnxRuntimeRunner(source, CUDA).__enter__()

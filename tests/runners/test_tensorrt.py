@@ -92,6 +92,7 @@ def test_a_real_session_without_tensorrt_is_refused_and_not_run_on_what_stands_b
     """Python's ONNX Runtime prints its error and makes a session without TensorRT."""
     runner = TensorRtRunner(source, CUDA, 1, {"cache": str(tmp_path)})
     monkeypatch.setattr(TensorRtRunner, "_require_driver", lambda self: None)
+    monkeypatch.setattr(TensorRtRunner, "_prepare_device", lambda self: None)
     monkeypatch.setattr(TensorRtRunner, "_key", lambda self, shapes: FakeKey())
     with pytest.raises(DeviceUnavailableError, match=r"its provider did not load, so .*CPUExecutionProvider would run"):
         runner.__enter__()
@@ -162,3 +163,30 @@ def test_what_tensorrt_left_to_cuda_is_listed() -> None:
 def test_a_wrong_option_is_refused(options: dict[str, Any], told: str, source: ModuleSource) -> None:
     with pytest.raises(RunnerError, match=told):
         TensorRtRunner(source, CPU, options=options)
+
+
+def test_a_graph_that_tensorrt_takes_in_pieces_runs_without_a_profile_and_says_so(
+    source: ModuleSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[bool] = []
+    told = "User needs to provide all the dynamic shape inputs with associated profiles"
+
+    def opening(self: TensorRtRunner, options: Any, graphs: bool = False) -> str:
+        opened.append(self._explicit)
+        if self._explicit:
+            raise RuntimeError(told)
+        return "session"
+
+    monkeypatch.setattr(OnnxRuntimeRunner, "_open", opening)
+    runner = TensorRtRunner(source, CUDA, 1)
+    assert runner._open(None) == "session" and opened == [True, False]
+    told = "the file is damaged"
+    other = TensorRtRunner(source, CUDA, 1)
+    with pytest.raises(RuntimeError, match="damaged"):
+        other._open(None)
+    assert other._explicit
+    runner._session = object()
+    monkeypatch.setattr(OnnxRuntimeRunner, "_place", lambda self, inputs: {})
+    for batch in (9, 9, 8, 40):  # 40 is beyond the default profile
+        runner._place(feed(batch))
+    assert runner.set_ups == 3

@@ -8,7 +8,7 @@ import pytest
 
 from exporters.manifest import TensorSpec
 from runners.base import Signature
-from runners.tensorrt_profile import DEFAULTS, PLANE, ProfileError, beyond, parse, profile_options, ranges
+from runners.tensorrt_profile import DEFAULTS, PLANE, ProfileError, beyond, parse, profile_options, ranges, widened
 
 DECODER = Signature.of(
     [
@@ -80,3 +80,11 @@ def test_a_call_beyond_the_profile_is_told_with_the_profile_that_holds_it(
         assert "set the option profile: {P: [1, 8, 65]}" in told
         wider = ranges(DECODER, parse({"P": [1, 8, 65]}))
         assert beyond(DECODER, wider, shapes) is None, "the advice helps"
+
+
+def test_without_a_profile_sizes_outside_those_met_build_an_engine_anew() -> None:
+    image = Signature.of([TensorSpec(name="image", dims=("B", 1, "H"))], [])
+    met: dict[str, tuple[int, int]] = {}
+    asked = [(2, 1, 8), (2, 1, 8), (4, 1, 8), (3, 1, 8), (3, 1, 9), (1, 1, 8)]
+    assert [widened(met, image, {"image": shape}) for shape in asked] == [True, False, True, False, True, True]
+    assert met == {"B": (1, 4), "H": (8, 9)}
