@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-CLASSES = frozenset({"OutOfMemoryError", "MemoryError", "_ArrayMemoryError"})
-"""PyTorch's (`torch.OutOfMemoryError`), Python's, NumPy's; by name, so that no library is imported to ask."""
+CLASSES = frozenset({"OutOfMemoryError"})
+"""PyTorch's (`torch.OutOfMemoryError`); by name, so that it is not imported to ask. Not Python's `MemoryError`: that is of
+the host's memory, outside the libraries."""
 
 WORDS = re.compile(
     "|".join(

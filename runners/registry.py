@@ -49,6 +49,16 @@ WANTS_MODULE = frozenset({"pytorch", "pytorch-compile", "dummy"})
 """Backends that run the PyTorch module itself rather than its ONNX file."""
 
 
+def has_own_file(backend: str, precision: str) -> bool:
+    """Whether a backend's precision is that of a file whose parity was checked, and not made while it is loaded.
+
+    Args:
+        backend: a key of `BACKENDS`.
+        precision: that it runs.
+    """
+    return precision == "fp32" or (precision not in FILE_PRECISION and backend not in WANTS_MODULE)
+
+
 def precisions_on(backend: str, kind: str) -> tuple[str, ...]:
     """What a backend runs on one kind of device.
 

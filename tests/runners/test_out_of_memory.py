@@ -42,7 +42,6 @@ ARENA = (
             "[TensorRT EP] IExecutionContext::enqueueV3: Error Code 2: OutOfMemory (Requested size was 9 bytes.)"
         ),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB"),
-        MemoryError(),
     ],
     ids=lambda error: str(error)[:30],
 )
@@ -58,6 +57,7 @@ def test_memory_that_ran_out_is_told_apart(error: Exception) -> None:
         RuntimeError("CUDNN_STATUS_NOT_SUPPORTED"),
         RuntimeError("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions for input: image"),
         RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"),
+        MemoryError(),  # of the host, outside the libraries
         DeviceUnavailableError("device cuda: no NVIDIA driver on this machine"),
     ],
 )
@@ -73,7 +73,9 @@ def test_the_module_the_call_and_what_to_lower_are_named_in_one_line() -> None:
     )
     assert "requested buffer of size 4585490524" in told and "lower prompts_per_call or windows_per_batch" in told
     assert "\n" not in told
-    assert "does not hold its weights (MemoryError); use a smaller model" in advice("unet", "cuda", {}, MemoryError())
+    assert "does not hold its weights (std::bad_alloc); use a smaller model" in advice(
+        "unet", "cuda", {}, RuntimeError("std::bad_alloc")
+    )
 
 
 def test_onnx_runtimes_own_arena_that_ran_out_is_the_error_that_a_caller_may_act_on(tmp_path: Path) -> None:

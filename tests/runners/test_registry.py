@@ -11,7 +11,7 @@ import pytest
 
 from runners.base import ModuleSource, Runner
 from runners.device import Device
-from runners.registry import PRECISIONS, import_backend, make_runner, precisions_on
+from runners.registry import PRECISIONS, has_own_file, import_backend, make_runner, precisions_on
 from tests.runners.conftest import ON_CPU
 
 HEAVY = ("torch", "onnxruntime", "monai", "onnx")
@@ -65,3 +65,11 @@ def test_the_table_of_what_gpus_alone_run_is_what_the_backends_refuse(backend: s
     for precision in PRECISIONS[backend]:
         refused = kind.absence(Device("cpu")) or kind.inapplicable(Device("cpu"), precision)
         assert (refused is None) == (precision in precisions_on(backend, "cpu")), refused
+
+
+def test_only_precisions_with_a_file_of_their_own_were_checked_when_they_were_made() -> None:
+    """`sambench label` has no gate of its own and takes only these."""
+    assert has_own_file("onnxruntime", "fp16") and has_own_file("tensorrt", "fp16")
+    assert not has_own_file("pytorch", "fp16"), "autocast"
+    assert not has_own_file("pytorch", "bf16") and not has_own_file("openvino", "bf16")
+    assert all(has_own_file(backend, "fp32") for backend in PRECISIONS)
