@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 
 CLASSES = frozenset({"OutOfMemoryError"})
-"""PyTorch's (`torch.OutOfMemoryError`); by name, so that it is not imported to ask. Not Python's `MemoryError`: that is of
-the host's memory, outside the libraries."""
+"""PyTorch's (`torch.OutOfMemoryError`); by name, so that it is not imported to ask. Not Python's `MemoryError`: that
+is of the host's memory, outside the libraries."""
 
 WORDS = re.compile(
     "|".join(
