@@ -35,6 +35,10 @@ class DeviceUnavailableError(RunnerError):
     """The device asked for is not there. There is no quiet fallback to another one."""
 
 
+class NotApplicableError(DeviceUnavailableError):
+    """A precision or an option's value makes no sense on this device, on any machine; another device has it."""
+
+
 class OutOfDeviceMemoryError(RunnerError):
     """The device's memory does not hold what a call needs. Fewer prompts or windows at once may fit."""
 
@@ -222,7 +226,7 @@ class Runner(AbstractContextManager["Runner"], ABC):
     def __enter__(self) -> Runner:
         reason = self.inapplicable(self.device, self.source.precision, self.options)
         if reason is not None:
-            raise RunnerError(reason)
+            raise NotApplicableError(reason)
         self._minding_memory({}, self._load)
         return self
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from exporters.exportable import Exportable
-from runners.base import ModuleSource, RunnerError
+from runners.base import ModuleSource, NotApplicableError, RunnerError
 from runners.device import Device
 from runners.pytorch import PyTorchRunner, TorchTensor, tf32_allowed
 from runners.torch_numerics import channels_last_note, numerics, product_precision, put_channels_last
@@ -223,7 +223,9 @@ def test_channels_last_takes_2d_and_3d_convolutions_in_one_module() -> None:
 
 def test_fp16_is_refused_on_a_cpu_before_anything_is_loaded_and_runs_on_a_gpu(source: ModuleSource) -> None:
     half = replace(source, precision="fp16", torch_module=lambda: pytest.fail("it was loaded"))
-    with pytest.raises(RunnerError, match="precision fp16 of pytorch is not applicable, because the device is a CPU"):
+    with pytest.raises(
+        NotApplicableError, match="precision fp16 of pytorch is not applicable, because the device is a CPU"
+    ):
         PyTorchRunner(half, CPU).__enter__()
     assert PyTorchRunner.inapplicable(Device("cuda"), "fp16") is None
     assert PyTorchRunner.inapplicable(CPU, "bf16") is None

@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from exporters.manifest import TensorSpec
 from runners import pytorch_compile
-from runners.base import DeviceUnavailableError, ModuleSource, RunnerError, Signature
+from runners.base import DeviceUnavailableError, ModuleSource, NotApplicableError, RunnerError, Signature
 from runners.device import Device
 from runners.pytorch import PyTorchRunner
 from runners.pytorch_compile import PyTorchCompileRunner, products_in
@@ -124,7 +124,7 @@ def test_cuda_graphs_are_refused_on_a_cpu_and_allowed_on_a_gpu(mode: str, source
     """Built without complaint, because a specification's options are checked before a device is chosen."""
     runner = PyTorchCompileRunner(source, CPU, options={"mode": mode})
     words = f"option mode {mode} of pytorch-compile is not applicable, because the device is a CPU"
-    with pytest.raises(RunnerError, match=words):
+    with pytest.raises(NotApplicableError, match=words):
         runner.__enter__()
     assert PyTorchCompileRunner.inapplicable(Device("cuda"), "fp16", {"mode": mode}) is None
     assert "fp16" in str(PyTorchCompileRunner.inapplicable(CPU, "fp16"))
