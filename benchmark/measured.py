@@ -98,6 +98,14 @@ class Server(Part):
     reason: str | None = Field(default=None, description="why there is no rate, or what limits it")
 
 
+class CallClocks(Part):
+    """All calls of a module so far, by two clocks around the same work."""
+
+    calls: int
+    host_ms: float = Field(ge=0, description="sum by the host's clock, inputs and outputs on the device")
+    event_ms: float = Field(ge=0, description="sum by events on the device's stream")
+
+
 class Attested(Part):
     """What really ran, as the backend itself tells it."""
 
@@ -119,6 +127,11 @@ class Attested(Part):
     tf32: bool | None = Field(default=None, description="whether products may round to TF32; null where it has no say")
     graph_capture: str | None = Field(default=None, description="CUDA graphs: on, off, or not applicable, because …")
     driver: str | None = Field(default=None, description="of the device; null on a CPU")
+    tf32_asked: bool = Field(default=False, description="whether the user allowed TF32, on a GPU")
+    settings: dict[str, str] | None = Field(
+        default=None, description="what a GPU's provider says of its own options; null where there is none"
+    )
+    clocks: CallClocks | None = Field(default=None, description="null where there are no device events, as on a CPU")
     notes: list[str] = []
 
 

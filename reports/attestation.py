@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmark.measured import Attested
+from benchmark.measured import Attested, CallClocks
 from benchmark.results import Cell
 from reports.table import Column, Table, Value, absent, keys
 from reports.text import ABSENT, backend_name, processors, settings
@@ -37,7 +37,8 @@ def attestation_table(view: View) -> Table:
             Column("nodes per provider", "text"),
             Column("operators on the CPU", "text"),
             Column("threads"),
-            *(Column(title, "text") for title in ("execution", "TF32", "CUDA graphs", "driver", "notes")),
+            *(Column(title, "text") for title in ("execution", "TF32", "CUDA graphs", "driver")),
+            *(Column(title, "text") for title in ("provider's settings", "device events", "notes")),
             *(Column(title, "text") for title in ("processors", "variables", "tasks")),
         ),
         rows=rows,
@@ -81,6 +82,8 @@ def _attestation(cell: Cell, role: str, attested: Attested) -> tuple[Value, ...]
         _tf32(cell, attested),
         _graph_capture(attested),
         Value(attested.driver or ""),
+        Value(settings(attested.settings or {})),
+        Value(events_agree(attested.clocks)),
         Value("; ".join(attested.notes)),
     )
 
@@ -103,8 +106,30 @@ def _tf32(cell: Cell, attested: Attested) -> Value:
     """Allowed TF32 under the name of fp32 makes a cell invalid."""
     if attested.tf32 is None:
         return NOTHING
-    wrong = attested.tf32 and attested.requested_precision == "fp32" and cell.precision == "fp32"
-    return Value(f"{'≠ ' if wrong else ''}{'allowed' if attested.tf32 else 'off'}", tone="bad" if wrong else "plain")
+    fp32 = attested.requested_precision == "fp32" and cell.precision == "fp32"
+    wrong = attested.tf32_asked != attested.tf32 and (attested.tf32_asked or fp32)
+    asked = " as asked" if attested.tf32 and attested.tf32_asked else ""
+    told = f"{'≠ ' if wrong else ''}{'allowed' if attested.tf32 else 'off'}{asked}"
+    return Value(told, tone="bad" if wrong else "plain")
+
+
+AGREEMENT = (1, 2, 5, 10, 20)
+"""Steps, in per cent, in which the clocks' agreement is told, so that cells that agree alike share a row."""
+
+
+def events_agree(clocks: CallClocks | None) -> str:
+    """How near device events are to the host's clock over all calls: `within 2 % of the host's clock`.
+
+    Args:
+        clocks: None where there are no events, which yields nothing.
+    """
+    if clocks is None or not clocks.calls or not clocks.host_ms:
+        return ""
+    apart = 100 * (clocks.host_ms - clocks.event_ms) / clocks.host_ms
+    step = next((step for step in AGREEMENT if abs(apart) <= step), None)
+    if step is not None:
+        return f"within {step} % of the host's clock"
+    return f"{abs(apart):.0f} % {'below' if apart > 0 else 'above'} the host's clock"
 
 
 def _graph_capture(attested: Attested) -> Value:
@@ -137,4 +162,4 @@ def _unattested(cell: Cell, reason: str) -> tuple[Value, ...]:
     nothing = absent(reason)
     place = (Value(cell.stage), Value(cell.model), nothing, _requested(cell))
     # Ran, providers, nodes, threads are what every other row has.
-    return (*place, *[nothing] * 3, NOTHING, nothing, *[NOTHING] * 7)
+    return (*place, *[nothing] * 3, NOTHING, nothing, *[NOTHING] * 9)

@@ -6,15 +6,19 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runners.attestation import NO_GRAPH_CAPTURE as NO_GRAPH_CAPTURE  # noqa: PLC0414 - given on to the backends
+from runners.attestation import Attestation as Attestation  # noqa: PLC0414
+from runners.clock import Clocks, EventClock
 from runners.device import Device
+from runners.out_of_memory import advice, is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +33,10 @@ class RunnerError(Exception):
 
 class DeviceUnavailableError(RunnerError):
     """The device asked for is not there. There is no quiet fallback to another one."""
+
+
+class NotApplicableError(DeviceUnavailableError):
+    """A precision or an option's value makes no sense on this device, on any machine; another device has it."""
 
 
 class OutOfDeviceMemoryError(RunnerError):
@@ -78,12 +86,12 @@ class DeviceTensor(ABC):
 
 
 Value = Array | DeviceTensor
+_Result = TypeVar("_Result")
 Outputs = dict[str, DeviceTensor]
 Shapes = dict[str, tuple[int, ...]]
 OnCall = Callable[[Shapes, float], None]
 Options = Mapping[str, Any]
 NO_OPTIONS: Options = {}
-NO_GRAPH_CAPTURE = "not applicable, because the device is a CPU"
 
 
 @dataclass(frozen=True)
@@ -144,34 +152,6 @@ class ModuleSource:
     precision: str = "fp32"
 
 
-@dataclass(frozen=True)
-class Attestation:
-    """What really runs, as the backend itself tells it.
-
-    Attributes:
-        operators_on_cpu: operator type → nodes that ran on the CPU beside another device; None on a CPU, or where the
-            backend does not tell.
-        execution: in what way the backend walks the graph: `eager`, `sequential`, `parallel`.
-        tf32: whether products may round to TF32; None on a device that cannot.
-        graph_capture: CUDA graphs: `on`, `off`, or `not applicable, because …`.
-        driver: of the device; None on a CPU.
-    """
-
-    backend: str
-    version: str
-    device: str
-    precision: str
-    providers: tuple[str, ...]
-    nodes_per_provider: Mapping[str, int] | None = None
-    operators_on_cpu: Mapping[str, int] | None = None
-    threads: int | None = None
-    execution: str | None = None
-    tf32: bool | None = None
-    graph_capture: str | None = None
-    driver: str | None = None
-    notes: tuple[str, ...] = field(default=())
-
-
 class Runner(AbstractContextManager["Runner"], ABC):
     """One module, loaded by one backend on one device.
 
@@ -185,6 +165,9 @@ class Runner(AbstractContextManager["Runner"], ABC):
 
     Attributes:
         device_ms: spent in all calls so far with inputs and outputs on the device: the device-resident clock.
+        calls: how many that were.
+        event_clock: the same calls by device events, on a device that has them; `_load` makes it, and `_run` stops it
+            before it waits for the device.
         on_call: told the input shapes and the milliseconds of each call on that clock.
         set_ups: how often the backend prepared itself within a call so far, as by compiling for new shapes. What such a
             call took is no warm time.
@@ -213,6 +196,8 @@ class Runner(AbstractContextManager["Runner"], ABC):
         self.threads = threads
         self.options = options
         self.device_ms = 0.0
+        self.calls = 0
+        self.event_clock: EventClock | None = None
         self.on_call: OnCall | None = None
         self.set_ups = 0
 
@@ -225,8 +210,24 @@ class Runner(AbstractContextManager["Runner"], ABC):
         """
         return None
 
+    @classmethod
+    def inapplicable(cls, device: Device, precision: str = "fp32", options: Options = NO_OPTIONS) -> str | None:
+        """Why this precision or an option's value makes no sense on a device, and what to do; None if it does.
+
+        Other than `absence`, it holds on every machine. Asked before anything is loaded.
+
+        Args:
+            device: where it should run.
+            precision: of the module.
+            options: of the backend.
+        """
+        return None
+
     def __enter__(self) -> Runner:
-        self._load()
+        reason = self.inapplicable(self.device, self.source.precision, self.options)
+        if reason is not None:
+            raise NotApplicableError(reason)
+        self._minding_memory({}, self._load)
         return self
 
     def __exit__(
@@ -246,16 +247,47 @@ class Runner(AbstractContextManager["Runner"], ABC):
 
         Raises:
             SignatureError: a name, shape or type differs from the signature.
+            OutOfDeviceMemoryError: the call needs more memory than the device has left.
         """
         self.source.signature.check(inputs)
-        placed = self._place(inputs)
+        shapes: Shapes = {name: tuple(value.shape) for name, value in inputs.items()}
+        return self._minding_memory(shapes, lambda: self._timed(shapes, self._place(inputs)))
+
+    def _timed(self, shapes: Shapes, placed: Mapping[str, DeviceTensor]) -> Outputs:
+        clock = self.event_clock
         started = time.perf_counter()
+        if clock is not None:
+            clock.start()
         outputs = self._run(placed)
         milliseconds = 1e3 * (time.perf_counter() - started)
+        if clock is not None:
+            clock.collect()
         self.device_ms += milliseconds
+        self.calls += 1
         if self.on_call is not None:
-            self.on_call({name: tuple(value.shape) for name, value in inputs.items()}, milliseconds)
+            self.on_call(shapes, milliseconds)
         return outputs
+
+    def _minding_memory(self, shapes: Shapes, work: Callable[[], _Result]) -> _Result:
+        """Does the work; memory that ran out meanwhile becomes an error of its own, which a caller may act on."""
+        try:
+            return work()
+        except OutOfDeviceMemoryError:
+            raise
+        except Exception as error:  # the libraries raise classes of their own that share no base but Exception
+            if not is_out_of_memory(error):
+                raise
+            told = advice(self.source.name, str(self.device), shapes, error)
+        # Raised out here, because an error keeps the frames of the one it was raised in, and those hold the tensors.
+        self._release_memory()
+        raise OutOfDeviceMemoryError(told)
+
+    def _release_memory(self) -> None:
+        """Gives back what the library keeps for later calls, after memory ran out."""
+
+    def clocks(self) -> Clocks | None:
+        """The calls so far on both clocks, for `attest`; None where there are no device events."""
+        return None if self.event_clock is None else Clocks(self.calls, self.device_ms, self.event_clock.milliseconds)
 
     @abstractmethod
     def _place(self, inputs: Mapping[str, Value]) -> dict[str, DeviceTensor]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnxruntime as ort
 
 from runners.base import (
     NO_GRAPH_CAPTURE,
     NO_OPTIONS,
-    Array,
     Attestation,
     DeviceTensor,
     DeviceUnavailableError,
@@ -22,11 +19,10 @@ from runners.base import (
     Runner,
     RunnerError,
     Value,
-    to_numpy,
 )
+from runners.clock import EventClock, torch_events
 from runners.device import Device, cuda_absence, cuda_driver
 from runners.onnx_nodes import (
-    RECORD_ENTRY,
     Nodes,
     assigned_nodes,
     operators_of,
@@ -35,139 +31,136 @@ from runners.onnx_nodes import (
     traced_nodes,
 )
 from runners.onnx_precision import file_precision
+from runners.onnx_providers import (
+    NAMES,
+    PROVIDERS,
+    ProviderOptions,
+    chosen,
+    effective_device,
+    provider_options,
+    runs_on_our_stream,
+    switched_on,
+    told_settings,
+    unused_on_cpu,
+    wrong_value,
+)
+from runners.onnx_session import NO_WAIT, VALUES, session_options
+from runners.ort_tensor import SHARES, OrtTensor, on_cpu, own, placed_on
 from runners.registry import PRECISIONS
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+if TYPE_CHECKING:
+    import torch
 
+    from runners.cuda_graphs import GraphRuns
 
-def provider_options(device: Device) -> list[tuple[str, dict[str, str]]]:
-    """The providers to ask for, first choice first.
-
-    TF32 is off as on PyTorch's side. The CPU provider stands last for shape arithmetic; `effective_device` sees to it
-    that nothing else runs there.
-    """
-    cpu: tuple[str, dict[str, str]] = (PROVIDERS["cpu"], {})
-    if device.kind == "cpu":
-        return [cpu]
-    return [(PROVIDERS["cuda"], {"device_id": str(device.index), "use_tf32": "0"}), cpu]
-
-
-GRAPH_LEVELS = {
-    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
-    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-}
-"""Values of the option `graph`: `extended` leaves out changes of layout around convolutions, `basic` also fusions."""
-
-EXECUTION = {"sequential": ort.ExecutionMode.ORT_SEQUENTIAL, "parallel": ort.ExecutionMode.ORT_PARALLEL}
-"""Values of the option `execution`: one operator at a time, or branches of the graph beside each other."""
-
-
-def session_options(threads: int | None, options: Options = NO_OPTIONS) -> ort.SessionOptions:
-    """Full graph optimisation, one operator at a time, and a record of which provider got which node.
-
-    Args:
-        threads: inside an operator; None leaves ONNX Runtime's own choice.
-        options: those of `OnnxRuntimeRunner`, checked.
-    """
-    chosen = ort.SessionOptions()
-    chosen.graph_optimization_level = GRAPH_LEVELS[options.get("graph", "all")]
-    chosen.execution_mode = EXECUTION[options.get("execution", "sequential")]
-    chosen.log_severity_level = 3
-    # Its workers may spin within a run; after it they would take the cores from whatever comes next.
-    chosen.add_session_config_entry("session.force_spinning_stop", "1")
-    if not options.get("spinning", True):
-        chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    chosen.add_session_config_entry(RECORD_ENTRY, "1")
-    if threads is not None:
-        chosen.intra_op_num_threads = threads
-    return chosen
-
-
-def effective_device(providers: list[str], requested: Device) -> str:
-    """The device a session with these providers really uses."""
-    if requested.kind == "cuda" and PROVIDERS["cuda"] in providers:
-        return str(requested)
-    return "cpu"
-
-
-@dataclass(frozen=True)
-class OrtTensor(DeviceTensor):
-    """An OrtValue where ONNX Runtime computed it.
-
-    Attributes:
-        value: the OrtValue.
-        borrowed: on the CPU, the array whose memory an OrtValue made of it borrows without keeping it alive.
-    """
-
-    value: Any
-    borrowed: Array | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # noqa: D102
-        return tuple(self.value.shape())
-
-    @property
-    def dtype(self) -> str:  # noqa: D102
-        name = str(self.value.data_type()).removeprefix("tensor(").removesuffix(")")
-        return {"float": "float32", "double": "float64"}.get(name, name)
-
-    def numpy(self) -> Array:  # noqa: D102
-        array: Array = self.value.numpy()
-        return array
+__all__ = ["OnnxRuntimeRunner", "OrtTensor", "effective_device", "provider_options", "session_options"]
 
 
 class OnnxRuntimeRunner(Runner):
     """One inference session through IOBinding; the same code on the CPU and on a GPU.
 
-    Options: `graph`, a key of `GRAPH_LEVELS`; `execution`, a key of `EXECUTION`; and `spinning`: whether its threads
-    wait for the next operator awake (true) or asleep.
+    Options: `graph`, a key of `GRAPH_LEVELS`; `execution`, a key of `EXECUTION`; `spinning`: whether its threads wait
+    for the next operator awake (true) or asleep; and those of `CUDA_OPTIONS`, which a CPU ignores with a note.
+
+    On a GPU the session computes on a stream that PyTorch makes, so that both can share tensors and device events can
+    take its time; on the CPU PyTorch is not imported.
     """
 
     backend = "onnxruntime"
     precisions = PRECISIONS[backend]
-    option_names = frozenset({"graph", "execution", "spinning"})
+    option_names = frozenset(VALUES)
     _session: Any = None
     _precision: str = ""
     _nodes: Nodes | None = None
     _notes: tuple[str, ...] = ()
+    _stream: torch.cuda.Stream | None = None
+    _graphs: GraphRuns | None = None
+    _no_graph: str | None = None
 
     def __init__(
         self, source: ModuleSource, device: Device, threads: int | None = None, options: Options = NO_OPTIONS
     ) -> None:
         super().__init__(source, device, threads, options)
-        for name, values in (("graph", tuple(GRAPH_LEVELS)), ("execution", tuple(EXECUTION))):
-            if options.get(name, values[0]) not in values:
-                raise RunnerError(
-                    f"backend {self.backend}: option {name} is {options[name]!r}; give {' or '.join(values)}"
-                )
-        if not isinstance(options.get("spinning", True), bool):
-            raise RunnerError(f"backend {self.backend}: option spinning is {options['spinning']!r}; give true or false")
+        wrong = wrong_value(options, VALUES)
+        if wrong is None and chosen(options, "cuda_graph") and not runs_on_our_stream(options):
+            wrong = "option cuda_graph is true and copy_in_default_stream false; a graph needs both on one stream"
+        if wrong is not None:
+            raise RunnerError(f"backend {self.backend}: {wrong}")
 
     def _load(self) -> None:
-        path = self.source.onnx_path
-        if path is None:
+        if self.source.onnx_path is None:
             raise RunnerError(f"{self.source.name} has no ONNX file; export it first")
         self._require_driver()
-        try:
-            self._session = self._open(session_options(self.threads, self.options))
-        except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
-            raise RunnerError(f"{path}: ONNX Runtime cannot load it ({_first_line(error)}); export it again") from None
-        self._refuse_fallback()
-        self._precision = file_precision(path)
+        self._prepare_device()
+        self._open_checked(self._wants_graphs())
+        self._precision = file_precision(self.source.onnx_path)
 
-    def _open(self, options: ort.SessionOptions) -> Any:
-        return ort.InferenceSession(str(self.source.onnx_path), options, providers=provider_options(self.device))
+    def _open_checked(self, graphs: bool) -> None:
+        """Opens the session, with graph capture as long as ONNX Runtime does not refuse it."""
+        path = self.source.onnx_path
+        try:
+            self._session = self._open(session_options(self.threads, self.options), graphs)
+        except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
+            if not (graphs and "graph capture" in str(error)):
+                words = _first_line(error)
+                raise RunnerError(f"{path}: ONNX Runtime cannot load it ({words}); export it again") from None
+            self._no_graph = _refusal(error)
+        if self._session is None:
+            self._open_checked(graphs=False)
+            return
+        self._refuse_fallback()
+        if graphs:
+            from runners.cuda_graphs import GraphRuns
+
+            self._graphs = GraphRuns(self._session, self.source.signature)
+
+    def _wants_graphs(self) -> bool:
+        """Whether graphs are asked for and this module can have them; if not, why is kept for the attestation."""
+        if self.device.kind == "cpu" or not chosen(self.options, "cuda_graph"):
+            return False
+        from runners.cuda_graphs import obstacle
+
+        self._no_graph = obstacle(self.source.signature)
+        return self._no_graph is None
+
+    def _open(self, options: ort.SessionOptions, graphs: bool = False) -> Any:
+        return ort.InferenceSession(str(self.source.onnx_path), options, providers=self._providers(graphs))
+
+    def _providers(self, graphs: bool) -> list[tuple[str, ProviderOptions]]:
+        address = None if self._stream is None else self._stream.cuda_stream
+        return provider_options(self.device, {**self.options, "cuda_graph": graphs}, address)
 
     def _require_driver(self) -> None:
         if self.device.kind == "cuda":
             reason = cuda_absence(self.device.index)
             if reason is not None:
                 raise DeviceUnavailableError(
-                    f"device {self.device} for onnxruntime: {reason}; use device cpu or mend that"
+                    f"device {self.device} for {self.backend}: {reason}; use device cpu or mend that"
+                )
+            if not SHARES:
+                raise RunnerError(
+                    f"device {self.device} for {self.backend}: onnxruntime {ort.__version__} shares no tensors by "
+                    "DLPack; install a newer onnxruntime-gpu"
+                )
+            import torch
+
+            if not torch.cuda.is_available():
+                raise DeviceUnavailableError(
+                    f"device {self.device} for {self.backend}: this PyTorch ({torch.__version__}) cannot use the GPU, "
+                    "and arrays get there through it; install a CUDA build that fits the driver"
                 )
             if hasattr(ort, "preload_dlls"):
                 ort.preload_dlls()
+
+    def _prepare_device(self) -> None:
+        """Makes the stream that the session will compute on, where it may have one of ours."""
+        if self.device.kind == "cpu" or not runs_on_our_stream(self.options):
+            return
+        import torch
+
+        # Not the default stream: that one cannot be captured in a graph.
+        self._stream = torch.cuda.Stream(self.device.index)  # type: ignore[no-untyped-call]
+        self.event_clock = EventClock(torch_events(self._stream))
 
     def _refuse_fallback(self) -> None:
         effective = effective_device(self._session.get_providers(), self.device)
@@ -175,42 +168,87 @@ class OnnxRuntimeRunner(Runner):
             self._session = None
             wants = getattr(ort, "cuda_version", "") or "a CUDA version of its own (this build carries none)"
             raise DeviceUnavailableError(
-                f"device {self.device} for onnxruntime: its CUDA provider did not load, so it would run on "
+                f"device {self.device} for {self.backend}: its CUDA provider did not load, so it would run on "
                 f"{effective}; install onnxruntime-gpu with the CUDA ({wants}) and cuDNN 9 libraries it wants, or use "
                 "device cpu"
             )
 
     def _free(self) -> None:
-        self._session = self._nodes = None
+        self._session = self._nodes = self._graphs = self._stream = self.event_clock = self._no_graph = None
         self._notes = ()
 
     def _place(self, inputs: Mapping[str, Value]) -> dict[str, DeviceTensor]:
         self._loaded()
-        return {name: self._placed(value) for name, value in inputs.items()}
+        if self.device.kind == "cpu":
+            return {name: on_cpu(value) for name, value in inputs.items()}
+        import torch
+
+        return placed_on(
+            inputs, torch.device("cuda", self.device.index), lambda: torch.cuda.synchronize(self.device.index)
+        )
 
     def _run(self, inputs: Mapping[str, DeviceTensor]) -> Outputs:
+        if self._graphs is not None:
+            outputs = self._run_with_graphs(self._graphs, inputs)
+            if outputs is not None:
+                return outputs
         session = self._loaded()
         binding = session.io_binding()
         for name, tensor in inputs.items():
-            binding.bind_ortvalue_input(name, _own(tensor).value)
+            binding.bind_ortvalue_input(name, own(tensor).value)
         names = [spec.name for spec in self.source.signature.outputs]
         for name in names:
             binding.bind_output(name, self.device.kind, self.device.index)
-        session.run_with_iobinding(binding)
+        session.run_with_iobinding(binding, self._run_options())
+        if self.event_clock is not None:
+            self.event_clock.stop()
         binding.synchronize_outputs()
+        if self._stream is not None:
+            self._stream.synchronize()
         return {name: OrtTensor(value) for name, value in zip(names, binding.get_outputs(), strict=True)}
+
+    def _run_options(self) -> Any:
+        """None for the plain ones. A session that captures graphs is told that this run has none."""
+        if self._graphs is not None:
+            from runners.cuda_graphs import NO_GRAPH, run_options
+
+            return run_options(NO_GRAPH)
+        if self._stream is None:
+            return None
+        made = ort.RunOptions()
+        made.add_run_config_entry(NO_WAIT, "1")
+        return made
+
+    def _run_with_graphs(self, graphs: GraphRuns, inputs: Mapping[str, DeviceTensor]) -> Outputs | None:
+        """Captures or replays; None if this call must run without a graph, as every later one if capturing fails."""
+        import torch
+
+        captured = len(graphs.ids)
+        try:
+            with torch.inference_mode(), torch.cuda.stream(self._stream):  # a stream of None changes nothing
+                made = graphs.run({name: own(value).to_torch() for name, value in inputs.items()})
+        except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
+            reason = _refusal(error)
+            if captured == len(graphs.ids) or "captur" not in str(error).lower():
+                raise
+        else:
+            if made is None:
+                return None
+            self.set_ups += len(graphs.ids) - captured
+            if self.event_clock is not None:
+                self.event_clock.stop()
+            if self._stream is not None:
+                self._stream.synchronize()
+            return {name: OrtTensor.of_torch(value) for name, value in made.items()}
+        self._session = self._graphs = None
+        self._open_checked(graphs=False)
+        self._no_graph = reason
+        return None
 
     def _loaded(self) -> Any:
         if self._session is None:
             raise RunnerError(f"{self.source.name}: enter the runner (`with runner:`) before running it")
         return self._session
-
-    def _placed(self, value: Value) -> OrtTensor:
-        if isinstance(value, OrtTensor):
-            return value
-        array = np.ascontiguousarray(to_numpy(value))
-        # The copy to a GPU is done when this returns.
-        return OrtTensor(ort.OrtValue.ortvalue_from_numpy(array, self.device.kind, self.device.index), array)
 
     def attest(self) -> Attestation:
         """Asks the session for its providers and for the provider of every node, and the file for its precision.
@@ -234,11 +272,29 @@ class OnnxRuntimeRunner(Runner):
             operators_on_cpu=None if on_cpu or self._nodes is None else operators_of(self._nodes, PROVIDERS["cpu"]),
             threads=told.intra_op_num_threads or None,
             execution="sequential" if told.execution_mode == ort.ExecutionMode.ORT_SEQUENTIAL else "parallel",
-            tf32=None if on_cpu else _switched_on(options, "use_tf32"),
-            graph_capture=NO_GRAPH_CAPTURE if on_cpu else _on_or_off(_switched_on(options, "enable_cuda_graph")),
+            tf32=None if on_cpu else switched_on(options, NAMES["tf32"]),
+            tf32_asked=not on_cpu and bool(chosen(self.options, "tf32")),
+            graph_capture=NO_GRAPH_CAPTURE if on_cpu else self._graph_capture(options),
             driver=None if on_cpu else cuda_driver(),
-            notes=self._notes,
+            settings=None if on_cpu else told_settings(options, tuple(NAMES.values())),
+            clocks=self.clocks(),
+            notes=(*self._notes, *self._more_notes()),
         )
+
+    def _graph_capture(self, told: ProviderOptions) -> str | None:
+        if self._no_graph is not None:
+            return f"not applicable, because {self._no_graph}"
+        on = switched_on(told, NAMES["cuda_graph"])
+        return None if on is None else "on" if on else "off"
+
+    def _more_notes(self) -> tuple[str, ...]:
+        """What else a reader should know, beside how nodes were counted."""
+        unused = unused_on_cpu(self.options) if self.device.kind == "cpu" else ()
+        notes = [f"option {name} is for a GPU and means nothing on the CPU" for name in unused]
+        if self._graphs is not None and self._graphs.ids.without:
+            many = len(self._graphs.ids)
+            notes.append(f"{self._graphs.ids.without} calls without a CUDA graph: only {many} kinds of shapes have one")
+        return tuple(notes)
 
     def _find_nodes(self) -> None:
         self._nodes = assigned_nodes(self._session)
@@ -253,18 +309,9 @@ class OnnxRuntimeRunner(Runner):
             self._notes = (f"nodes per provider unknown: the traced run failed ({_first_line(error)})",)
 
 
-def _switched_on(options: Mapping[str, str], name: str) -> bool | None:
-    """What the session's provider says of one of its options; None where its version does not tell."""
-    return options[name] == "1" if name in options else None
-
-
-def _on_or_off(switched_on: bool | None) -> str | None:
-    return None if switched_on is None else "on" if switched_on else "off"
-
-
-def _own(tensor: DeviceTensor) -> OrtTensor:
-    assert isinstance(tensor, OrtTensor)  # noqa: S101 - `_place` makes no other
-    return tensor
+def _refusal(error: Exception) -> str:
+    """What ONNX Runtime has against a graph, in one line that goes on from `because`."""
+    return f"ONNX Runtime cannot capture it ({_first_line(error)})"
 
 
 def _first_line(error: Exception) -> str:

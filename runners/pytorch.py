@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -25,9 +24,11 @@ from runners.base import (
     Value,
     to_numpy,
 )
+from runners.clock import EventClock, torch_events
 from runners.device import Device, cuda_absence, cuda_driver
 from runners.effective import effective_precision, products_note
-from runners.registry import PRECISIONS
+from runners.host_copies import to_device
+from runners.registry import PRECISIONS, precisions_on
 from runners.torch_numerics import (
     ProductWatch,
     channels_last,
@@ -75,15 +76,16 @@ def intra_op_threads(count: int | None) -> Iterator[None]:
 
 
 class PyTorchRunner(Runner):
-    """The live module under `torch.inference_mode`, TF32 off as in every fp32 cell.
+    """The live module under `torch.inference_mode`, TF32 off unless it is asked for.
 
-    `bf16` is PyTorch's autocast: products in bf16, what loses too much by it in fp32. The outputs have the signature's
-    types in any case. The option `channels_last` moves convolutions' weights and their inputs.
+    `bf16` and, on a GPU, `fp16` are PyTorch's autocast: products in it, what loses too much by it in fp32. The outputs
+    have the signature's types in any case. Options: `channels_last` moves convolutions' weights and their inputs;
+    `tf32` lets a GPU round the inputs of fp32 products, and means nothing on the CPU.
     """
 
     backend = "pytorch"
     precisions = PRECISIONS[backend]
-    option_names = frozenset({"channels_last"})
+    option_names = frozenset({"channels_last", "tf32"})
     _module: nn.Module | None = None
     _threads_seen: int | None = None
     _watch: ProductWatch | None = None
@@ -93,19 +95,33 @@ class PyTorchRunner(Runner):
         self, source: ModuleSource, device: Device, threads: int | None = None, options: Options = NO_OPTIONS
     ) -> None:
         super().__init__(source, device, threads, options)
-        self._channels_last = options.get("channels_last", False)
-        if not isinstance(self._channels_last, bool):
-            raise RunnerError(
-                f"backend {self.backend}: option channels_last is {self._channels_last!r}; give true or false"
+        for name in ("channels_last", "tf32"):
+            if not isinstance(options.get(name, False), bool):
+                raise RunnerError(f"backend {self.backend}: option {name} is {options[name]!r}; give true or false")
+        self._channels_last: bool = options.get("channels_last", False)
+        self._tf32: bool = options.get("tf32", False)
+
+    @classmethod
+    def inapplicable(cls, device: Device, precision: str = "fp32", options: Options = NO_OPTIONS) -> str | None:
+        """Autocast in fp16 on the CPU: processors have next to no fp16 arithmetic, and PyTorch's kernels are few."""
+        if precision in cls.precisions and precision not in precisions_on(cls.backend, device.kind):
+            return (
+                f"precision {precision} of {cls.backend} is not applicable, because the device is a CPU: its autocast "
+                f"in {precision} is for GPUs; use bf16 or fp32, or device cuda"
             )
+        return None
 
     def _load(self) -> None:
         if self.source.torch_module is None:
             raise RunnerError(f"{self.source.name} has no PyTorch module; give its checkpoint")
         self._require_device()
         # TF32 keeps 10 bits of the mantissa and breaks parity with the other side; fp32 means fp32.
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
+        on_gpu = self.device.kind == "cuda"
+        allowed = self._tf32 and on_gpu
+        torch.set_float32_matmul_precision("high" if allowed else "highest")
+        torch.backends.cudnn.allow_tf32 = allowed
+        if on_gpu:
+            self.event_clock = EventClock(torch_events(torch.cuda.current_stream(self.device.index)))
         module = self.source.torch_module().to(self._torch_device()).eval()
         self._module = put_channels_last(module) if self._channels_last else module
         self._watch = self._make_watch(self._module)
@@ -128,13 +144,21 @@ class PyTorchRunner(Runner):
         return torch.device("cpu") if self.device.kind == "cpu" else torch.device("cuda", self.device.index)
 
     def _free(self) -> None:
-        self._module = self._watch = None
+        self._module = self._watch = self.event_clock = None
+        self._release_memory()
+
+    def _release_memory(self) -> None:
         if self.device.kind == "cuda":
             torch.cuda.empty_cache()
 
     def _place(self, inputs: Mapping[str, Value]) -> dict[str, DeviceTensor]:
         self._loaded()
-        placed: dict[str, DeviceTensor] = {name: TorchTensor(self._tensor(value)) for name, value in inputs.items()}
+        device = self._torch_device()
+        tensors = {name: value.to_torch() for name, value in inputs.items() if isinstance(value, DeviceTensor)}
+        there = {name: tensor for name, tensor in tensors.items() if tensor.device == device}
+        hosts = {name: to_numpy(value) for name, value in inputs.items() if name not in there}
+        there.update(to_device(hosts, device, self.device.kind == "cuda", self._wait))
+        placed: dict[str, DeviceTensor] = {name: TorchTensor(self._laid_out(there[name])) for name in inputs}
         self._wait()
         return placed
 
@@ -142,7 +166,7 @@ class PyTorchRunner(Runner):
         module = self._loaded()
         with intra_op_threads(self.threads), torch.inference_mode():
             self._threads_seen = torch.get_num_threads()
-            tensors = {name: self._tensor(value) for name, value in inputs.items()}
+            tensors = {name: value.to_torch() for name, value in inputs.items()}
             with numerics(self.source.precision, self.device.kind):
                 result = self._call(module, tensors)
             values = (result,) if isinstance(result, torch.Tensor) else result
@@ -151,6 +175,8 @@ class PyTorchRunner(Runner):
                 spec.name: TorchTensor(value.to(getattr(torch, spec.dtype)))
                 for spec, value in zip(specs, values, strict=True)
             }
+        if self.event_clock is not None:
+            self.event_clock.stop()
         self._wait()
         if self._watch is not None:
             self._watch.leave()
@@ -169,11 +195,7 @@ class PyTorchRunner(Runner):
             raise RunnerError(f"{self.source.name}: enter the runner (`with runner:`) before running it")
         return self._module
 
-    def _tensor(self, value: Value) -> torch.Tensor:
-        if isinstance(value, TorchTensor):
-            tensor = value.tensor
-        else:
-            tensor = torch.from_numpy(np.ascontiguousarray(to_numpy(value))).to(self._torch_device())
+    def _laid_out(self, tensor: torch.Tensor) -> torch.Tensor:
         return channels_last(tensor) if self._channels_last else tensor
 
     def attest(self) -> Attestation:
@@ -200,8 +222,10 @@ class PyTorchRunner(Runner):
             threads=threads,
             execution=self._execution(),
             tf32=None if on_cpu else tf32_allowed(),
-            graph_capture=NO_GRAPH_CAPTURE if on_cpu else "off",
+            tf32_asked=self._tf32 and not on_cpu,
+            graph_capture=NO_GRAPH_CAPTURE if on_cpu else self._graph_capture(),
             driver=None if on_cpu else cuda_driver(),
+            clocks=self.clocks(),
             notes=tuple(self._notes(products)),
         )
 
@@ -212,12 +236,17 @@ class PyTorchRunner(Runner):
     def _execution(self) -> str:
         return "eager"
 
+    def _graph_capture(self) -> str:
+        return "off"
+
     def _notes(self, products: Mapping[str, int]) -> Iterator[str]:
         mixture = products_note(products)
         if mixture is not None:
             yield mixture
         if self._channels_last:
             yield channels_last_note(self._loaded())
+        if self._tf32 and self.device.kind == "cpu":
+            yield "option tf32 is for a GPU and means nothing on the CPU"
 
 
 def tf32_allowed() -> bool:

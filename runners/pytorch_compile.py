@@ -23,8 +23,10 @@ from runners.pytorch import PyTorchRunner
 from runners.registry import PRECISIONS
 from runners.torch_numerics import PRECISION_OF, ProductWatch
 
-MODES = ("default", "max-autotune-no-cudagraphs")
-"""Not `reduce-overhead` and `max-autotune`: they replay CUDA graphs, whose outputs the next call overwrites."""
+MODES = ("default", "max-autotune-no-cudagraphs", "reduce-overhead", "max-autotune")
+
+GRAPH_MODES = ("reduce-overhead", "max-autotune")
+"""Those that replay CUDA graphs, whose outputs the next call overwrites: each call's are copied out."""
 
 SHAPES = 64
 """Versions of one function that may be compiled for different shapes. PyTorch's own limit is 8, after which it runs the
@@ -44,8 +46,8 @@ PRODUCTS = frozenset(
 class PyTorchCompileRunner(PyTorchRunner):
     """The live module compiled by inductor at its first call, and again for shapes that the code does not cover.
 
-    Options: `mode`, one of `MODES`, and `dynamic`: whether sizes are left open from the start (true), never (false), or
-    once a second one was met (null, PyTorch's default).
+    Options: `mode`, one of `MODES`, of which those of `GRAPH_MODES` want a GPU; and `dynamic`: whether sizes are left
+    open from the start (true), never (false), or once a second one was met (null, PyTorch's default).
     """
 
     backend = "pytorch-compile"
@@ -62,10 +64,22 @@ class PyTorchCompileRunner(PyTorchRunner):
         self._dynamic = options.get("dynamic")
         self._seen: Counter[str] = Counter()
         self._breaks: Counter[str] = Counter()
+        self._graphs_compiled = self._recorded = self._skipped = 0
         if self._mode not in MODES:
             raise RunnerError(f"backend {self.backend}: option mode is {self._mode!r}; give {' or '.join(MODES)}")
         if not (self._dynamic is None or isinstance(self._dynamic, bool)):
             raise RunnerError(f"backend {self.backend}: option dynamic is {self._dynamic!r}; give true, false or null")
+
+    @classmethod
+    def inapplicable(cls, device: Device, precision: str = "fp32", options: Options = NO_OPTIONS) -> str | None:
+        """As eager, and CUDA graphs on the CPU."""
+        mode = options.get("mode")
+        if device.kind == "cpu" and mode in GRAPH_MODES:
+            return (
+                f"option mode {mode} of {cls.backend} is not applicable, because the device is a CPU and the mode is "
+                "for CUDA graphs; use mode default or max-autotune-no-cudagraphs, or device cuda"
+            )
+        return super().inapplicable(device, precision, options)
 
     @classmethod
     def absence(cls, device: Device) -> str | None:
@@ -106,7 +120,11 @@ class PyTorchCompileRunner(PyTorchRunner):
     def _call(self, module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor | tuple[torch.Tensor, ...]:
         assert self._compiled is not None  # noqa: S101 - `_run` asked for the loaded module
         before, compiled = counters["graph_break"].copy(), self.set_ups
+        graphs = self._mode in GRAPH_MODES
+        skips, recorded = counters["inductor"]["cudagraph_skips"], recorded_graphs(self.device.index) if graphs else 0
         try:
+            if graphs:
+                torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             result: torch.Tensor | tuple[torch.Tensor, ...] = self._compiled(**tensors)
         except dynamo.exc.FailOnRecompileLimitHit:
             raise RunnerError(
@@ -117,13 +135,24 @@ class PyTorchCompileRunner(PyTorchRunner):
             raise RunnerError(f"{self.source.name}: torch.compile failed ({_first_line(error)})") from None
         if self.set_ups > compiled:
             self._breaks += counters["graph_break"] - before
+        if graphs:
+            result = kept(result)
+            self._skipped += counters["inductor"]["cudagraph_skips"] - skips
+            self._note_recordings(recorded_graphs(self.device.index) - recorded)
         return result
+
+    def _note_recordings(self, recorded: int) -> None:
+        """A call that recorded a graph was no warm one; the first of a shape only warms up, and the second records."""
+        if recorded > 0:
+            self._recorded += recorded
+            self.set_ups += 1
 
     def _inductor(self, graph: fx.GraphModule, inputs: Sequence[Any]) -> Any:
         """Inductor as `torch.compile` calls it, and a note of what it was given."""
         with inductor_config.patch(dict(COMPILING)):
             code = compile_fx(graph, inputs, config_patches=list_mode_options(self._mode, self._dynamic))
         self.set_ups += 1
+        self._graphs_compiled += 1
         self._seen.update(products_in(graph))
         return code
 
@@ -131,16 +160,60 @@ class PyTorchCompileRunner(PyTorchRunner):
         return self._seen
 
     def _execution(self) -> str:
-        return "compiled (inductor)" if self.set_ups else "inductor, nothing compiled yet"
+        return "compiled (inductor)" if self._graphs_compiled else "inductor, nothing compiled yet"
+
+    def _graph_capture(self) -> str:
+        return capture_told(self._mode, self._graphs_compiled, self._recorded, self._skipped)
 
     def _notes(self, products: Mapping[str, int]) -> Iterator[str]:
         yield from super()._notes(products)
-        if self.set_ups:
-            yield f"{self.set_ups} graph{'s' * (self.set_ups > 1)} compiled"
+        if self._graphs_compiled:
+            yield f"{self._graphs_compiled} graph{'s' * (self._graphs_compiled > 1)} compiled"
         breaks = sum(self._breaks.values())
         if breaks:
             reason = _first_line(self._breaks.most_common(1)[0][0])
             yield f"{breaks} graph break{'s' * (breaks > 1)}, where Python goes on uncompiled; most often: {reason}"
+
+
+def kept(result: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    """Copies of what a CUDA graph wrote, which the next replay overwrites."""
+    return result.clone() if isinstance(result, torch.Tensor) else tuple(value.clone() for value in result)
+
+
+def recorded_graphs(device: int) -> int:
+    """CUDA graphs that inductor holds for a device in this thread, other modules' included.
+
+    Args:
+        device: its index. The trees of graphs are those of `torch/_inductor/cudagraph_trees.py`.
+    """
+    from torch._inductor.cudagraph_trees import get_manager
+
+    manager = get_manager(device, create_if_none_exists=False)
+    return 0 if manager is None else sum(_nodes(root) for root in manager.get_roots())
+
+
+def _nodes(root: Any) -> int:
+    return 1 + sum(_nodes(child) for children in root.children.values() for child in children)
+
+
+def capture_told(mode: str, compiled: int, recorded: int, skipped: int) -> str:
+    """Whether CUDA graphs replay, for the attestation; pure.
+
+    Args:
+        mode: that `torch.compile` has.
+        compiled: graphs that inductor compiled so far.
+        recorded: CUDA graphs that it holds.
+        skipped: compiled graphs for which it refused one (`counters["inductor"]["cudagraph_skips"]`).
+    """
+    if mode not in GRAPH_MODES:
+        return "off"
+    if recorded and not skipped:
+        return "on"
+    if recorded:
+        return f"on, but {skipped} of {compiled} compiled graphs refused"
+    if skipped:
+        return f"not applicable, because inductor refused a CUDA graph for {skipped} of {compiled} compiled graphs"
+    return "off: nothing recorded yet, which takes two calls of a shape"
 
 
 def products_in(graph: fx.GraphModule) -> Counter[str]:

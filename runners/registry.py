@@ -14,6 +14,7 @@ BACKENDS: Mapping[str, str] = {
     "pytorch": "runners.pytorch:PyTorchRunner",
     "pytorch-compile": "runners.pytorch_compile:PyTorchCompileRunner",
     "onnxruntime": "runners.onnxruntime:OnnxRuntimeRunner",
+    "tensorrt": "runners.tensorrt:TensorRtRunner",
     "openvino": "runners.openvino:OpenVinoRunner",
     "dummy": "runners.dummy:DummyRunner",
 }
@@ -22,13 +23,21 @@ REAL_BACKENDS: tuple[str, ...] = tuple(name for name in BACKENDS if name != "dum
 """Those that run models; the dummy's answers are worth nothing to somebody who wants masks."""
 
 PRECISIONS: Mapping[str, tuple[str, ...]] = {
-    "pytorch": ("fp32", "bf16"),
-    "pytorch-compile": ("fp32", "bf16"),
+    "pytorch": ("fp32", "bf16", "fp16"),
+    "pytorch-compile": ("fp32", "bf16", "fp16"),
     "onnxruntime": ("fp32", "fp16", "int8", "int8-static"),
+    "tensorrt": ("fp32", "fp16"),
     "openvino": ("fp32", "bf16"),
     "dummy": ("fp32",),
 }
 """What each backend runs. `int8` quantises activations at run time, `int8-static` beforehand."""
+
+GPU_PRECISIONS: Mapping[str, tuple[str, ...]] = {
+    "pytorch": ("fp16",),
+    "pytorch-compile": ("fp16",),
+    "tensorrt": ("fp32", "fp16"),
+}
+"""Those of them that a backend runs on a GPU alone."""
 
 FILE_PRECISION: Mapping[str, str] = {"bf16": "fp32"}
 """Precisions that a backend makes of another one's file by itself; the others have files of their own."""
@@ -38,6 +47,27 @@ EXTRAS: Mapping[str, tuple[str, str]] = {"openvino": ("openvino", "openvino")}
 
 WANTS_MODULE = frozenset({"pytorch", "pytorch-compile", "dummy"})
 """Backends that run the PyTorch module itself rather than its ONNX file."""
+
+
+def has_own_file(backend: str, precision: str) -> bool:
+    """Whether a backend's precision is that of a file whose parity was checked, and not made while it is loaded.
+
+    Args:
+        backend: a key of `BACKENDS`.
+        precision: that it runs.
+    """
+    return precision == "fp32" or (precision not in FILE_PRECISION and backend not in WANTS_MODULE)
+
+
+def precisions_on(backend: str, kind: str) -> tuple[str, ...]:
+    """What a backend runs on one kind of device.
+
+    Args:
+        backend: a key of `BACKENDS`.
+        kind: `cpu` or `cuda`.
+    """
+    gpu_only = GPU_PRECISIONS.get(backend, ()) if kind == "cpu" else ()
+    return tuple(precision for precision in PRECISIONS[backend] if precision not in gpu_only)
 
 
 def import_backend(backend: str) -> type[Runner]:

@@ -17,6 +17,9 @@ PRECISION_OF = {
     torch.bfloat16: "bf16",
 }
 
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Precision → the type that PyTorch's autocast computes products in."""
+
 PRODUCT_MODULES = (nn.Linear, nn.modules.conv._ConvNd)
 """Whose outputs tell the precision: what autocast lowers first of all (PyTorch's `autocast_mode.h`)."""
 
@@ -25,13 +28,13 @@ LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def numerics(precision: str, device: str) -> AbstractContextManager[Any]:
-    """Inside it, products run in the precision: autocast for `bf16`, nothing for `fp32`.
+    """Inside it, products run in the precision: autocast for a reduced one, nothing for `fp32`.
 
     Args:
-        precision: `fp32` or `bf16`.
+        precision: `fp32` or a key of `AUTOCAST`.
         device: `cpu` or `cuda`.
     """
-    return torch.autocast(device, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+    return torch.autocast(device, dtype=AUTOCAST[precision]) if precision in AUTOCAST else nullcontext()
 
 
 class ProductWatch:

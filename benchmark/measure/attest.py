@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
-from benchmark.measured import Attested
+from benchmark.measured import Attested, CallClocks
 from runners.base import Attestation
 
 SHAPE_OPERATORS = frozenset(
@@ -19,6 +20,8 @@ SHAPE_OPERATORS = frozenset(
 """What sizes are reckoned with. ONNX Runtime itself puts such nodes on the CPU when all their inputs come from a shape
 (`GetCpuPreferredNodes` in `onnxruntime/core/framework/fallback_cpu_capability.cc`); a copy would cost more. SAM's
 decoder reckons with the slice's size besides, two numbers of an input."""
+
+TENSORRT, TENSORRT_PROVIDER = "tensorrt", "TensorrtExecutionProvider"
 
 MOST_SHAPE_NODES = 0.5
 """Sums and products are also what networks are made of: beyond this share of a graph they do not all reckon sizes."""
@@ -42,6 +45,9 @@ def attested(attestation: Attestation, requested_precision: str, requested_threa
         tf32=told.tf32,
         graph_capture=told.graph_capture,
         driver=told.driver,
+        tf32_asked=told.tf32_asked,
+        settings=None if told.settings is None else dict(told.settings),
+        clocks=None if told.clocks is None else CallClocks(**asdict(told.clocks)),
         notes=list(told.notes),
     )
 
@@ -72,12 +78,22 @@ def _part_mismatch(device: str, what: Attested) -> str | None:
         return f"on {device} and ran on {what.device}"
     if what.precision != what.requested_precision:
         return f"in {what.requested_precision} and ran in {what.precision}"
-    if what.tf32 and what.requested_precision == "fp32":
-        return "in fp32 and ran with TF32 allowed, which keeps 10 bits of the mantissa"
+    wrong = _tf32_mismatch(what)
+    if what.backend == TENSORRT and what.nodes_per_provider and not what.nodes_per_provider.get(TENSORRT_PROVIDER):
+        wrong = "by TensorRT, which took none of its nodes"
+    if wrong is not None:
+        return wrong
     if None not in (what.threads, what.requested_threads) and what.threads != what.requested_threads:
         return f"with {what.requested_threads} threads and ran with {what.threads}"
     left = None if device == "cpu" else work_on_cpu(what)
     return None if left is None else f"on {device} and left {left} on the CPU"
+
+
+def _tf32_mismatch(what: Attested) -> str | None:
+    """fp32 means fp32 unless TF32 was asked for, which the record shows."""
+    if what.tf32 and what.requested_precision == "fp32" and not what.tf32_asked:
+        return "in fp32 and ran with TF32 allowed, which keeps 10 bits of the mantissa"
+    return "with TF32 and ran without" if what.tf32_asked and what.tf32 is False else None
 
 
 def work_on_cpu(what: Attested) -> str | None:

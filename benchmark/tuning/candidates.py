@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.results import LaneKey
 from benchmark.sections import LaneSpec
-from runners.registry import PRECISIONS
+from runners.registry import precisions_on
 
 BatchKind = Literal["prompts_per_call", "windows_per_batch"]
 
@@ -22,6 +22,17 @@ OPTIONS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "onnxruntime": {"graph": ("extended", "basic"), "spinning": (False,), "execution": ("parallel",)},
 }
 """Backend → option → its values besides the default. docs/spec.md says what they do."""
+
+GPU_OPTIONS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "pytorch": {"channels_last": (True,)},
+    "pytorch-compile": {
+        "channels_last": (True,),
+        "dynamic": (True,),
+        "mode": ("reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+    },
+    "onnxruntime": {"graph": ("extended",), "conv_algo_search": ("HEURISTIC", "DEFAULT"), "cuda_graph": (True,)},
+}
+"""The same on a GPU. Not `tf32`: what is tuned must be fair, and TF32 on one side alone is not."""
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 """Powers of two: what fits a cache or fills vectors changes by factors, not by ones."""
@@ -132,19 +143,30 @@ class Menu:
         return [None, *(size for size in sizes if size != min(self.default_batch(backend), self.most))]
 
 
-def lanes_of(backends: Sequence[str], precisions: Sequence[str] | None) -> list[LaneKey]:
-    """Backends in the precisions that they know, fp32 first.
+def options_on(kind: str) -> Mapping[str, Mapping[str, tuple[Any, ...]]]:
+    """Which options are varied on a kind of device.
+
+    Args:
+        kind: `cpu` or `cuda`.
+    """
+    return OPTIONS if kind == "cpu" else GPU_OPTIONS
+
+
+def lanes_of(backends: Sequence[str], precisions: Sequence[str] | None, kind: str = "cpu") -> list[LaneKey]:
+    """Backends in the precisions that they run on a kind of device, fp32 first.
 
     Args:
         backends: names of the registry.
         precisions: those wanted; None for all.
+        kind: `cpu` or `cuda`.
     """
+    able = {backend: precisions_on(backend, kind) for backend in backends}
     return [
         LaneKey(backend, precision)
-        for precision in dict.fromkeys(p for backend in backends for p in PRECISIONS[backend])
+        for precision in dict.fromkeys(p for backend in backends for p in able[backend])
         if precisions is None or precision in precisions
         for backend in backends
-        if precision in PRECISIONS[backend]
+        if precision in able[backend]
     ]
 
 

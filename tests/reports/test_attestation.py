@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from benchmark.measured import WorkerFacts
+import pytest
+
+from benchmark.measured import CallClocks, WorkerFacts
 from benchmark.results import Cell, Results
-from reports.attestation import attestation_table
+from reports.attestation import attestation_table, events_agree
 from reports.table import Table, Value
 from reports.view import View
 from tests.reports.report_factory import SPLEEN, cell
@@ -28,7 +30,14 @@ def titles(found: Table) -> set[str]:
 
 def test_a_run_on_a_cpu_has_no_columns_of_a_gpu(results: Results) -> None:
     found = table(results, *results.cells)
-    assert not {"operators on the CPU", "TF32", "CUDA graphs", "driver", "processors", "variables"} & titles(found)
+    assert not {
+        "operators on the CPU",
+        "TF32",
+        "CUDA graphs",
+        "driver",
+        "device events",
+        "provider's settings",
+    } & titles(found)
     assert row(found, "unet", "ONNX Runtime, cpu, fp32")["execution"].text == "sequential"
 
 
@@ -80,3 +89,37 @@ def test_a_cell_that_attests_nothing_has_a_row_with_the_reason(results: Results)
     assert {found[name] for name in ("runner", "ran", "providers", "nodes per provider", "threads")} == {
         Value("–", "it hung")
     }
+
+
+def test_tf32_that_was_asked_for_is_no_mistake_and_one_that_did_not_come_is(results: Results) -> None:
+    asked = row(table(results, one("pytorch", "cuda", tf32=True, tf32_asked=True)), "unet")
+    assert asked["TF32"] == Value("allowed as asked")
+    without = row(table(results, one("pytorch", "cuda", tf32=False, tf32_asked=True)), "unet")
+    assert without["TF32"] == Value("≠ off", tone="bad")
+
+
+def test_a_gpu_shows_its_providers_settings_and_how_its_events_agree_with_the_hosts_clock(results: Results) -> None:
+    clocks = CallClocks(calls=9, host_ms=100.0, event_ms=98.4)
+    gpu = one(device="cuda", settings={"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}, clocks=clocks)
+    found = row(table(results, gpu), "unet")
+    assert found["provider's settings"].text == "use_tf32=0, cudnn_conv_algo_search=HEURISTIC"
+    assert found["device events"].text == "within 2 % of the host's clock"
+
+
+@pytest.mark.parametrize(
+    ("host", "event", "told"),
+    [
+        (100.0, 99.5, "within 1 % of the host's clock"),
+        (100.0, 104.9, "within 5 % of the host's clock"),
+        (100.0, 80.0, "within 20 % of the host's clock"),
+        (100.0, 60.0, "40 % below the host's clock"),
+        (100.0, 125.0, "25 % above the host's clock"),
+        (0.0, 0.0, ""),
+    ],
+)
+def test_agreement_is_told_in_steps_and_disagreement_in_numbers(host: float, event: float, told: str) -> None:
+    assert events_agree(CallClocks(calls=3, host_ms=host, event_ms=event)) == told
+
+
+def test_without_device_events_nothing_is_told() -> None:
+    assert events_agree(None) == ""

@@ -15,6 +15,10 @@ from exporters.base import export_artifact
 from exporters.exportable import Exportable
 from exporters.manifest import TensorSpec, Weights
 from runners.base import ModuleSource, Signature
+from runners.registry import BACKENDS, precisions_on
+
+ON_CPU = [backend for backend in BACKENDS if precisions_on(backend, "cpu")]
+"""Backends that a test without a GPU can run; `test_gpu.py` has the others."""
 
 DIMS = ("B", 3, "H", 16)
 

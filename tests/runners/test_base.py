@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -25,9 +24,9 @@ from runners.base import (
 )
 from runners.device import Device, cuda_absence
 from runners.pytorch import PyTorchRunner
-from runners.registry import BACKENDS, REAL_BACKENDS
+from runners.registry import REAL_BACKENDS
 from runners.registry import make_runner as make_plain_runner
-from tests.runners.conftest import feed
+from tests.runners.conftest import ON_CPU, feed
 
 CPU = Device("cpu")
 SIGNATURE = Signature.of(
@@ -75,7 +74,7 @@ def test_a_wrong_name_shape_type_or_an_inconsistent_dynamic_size_is_refused(
 
 @pytest.mark.parametrize(
     ("backend", "precision"),
-    [("pytorch", "fp16"), ("pytorch", "int8"), ("onnxruntime", "bf16"), ("onnxruntime", ""), ("dummy", "fp16")],
+    [("tensorrt", "int8"), ("pytorch", "int8"), ("onnxruntime", "bf16"), ("onnxruntime", ""), ("dummy", "fp16")],
 )
 def test_a_precision_that_a_backend_does_not_run_is_refused_rather_than_ignored(
     backend: str, precision: str, source: ModuleSource
@@ -91,9 +90,8 @@ def test_an_option_that_a_backend_does_not_know_is_refused_and_the_known_ones_ar
     assert Tunable(source, CPU, options={"delay": 1}).options == {"delay": 1}
     with pytest.raises(RunnerError, match="backend pytorch: does not know option fast; it knows delay, tune"):
         Tunable(source, CPU, options={"delay": 1, "fast": 2})
-    with pytest.raises(
-        RunnerError, match="onnxruntime: does not know option a, b; it knows execution, graph, spinning"
-    ):
+    known = "conv_algo_search, copy_in_default_stream, cuda_graph, execution, graph, spinning, tf32"
+    with pytest.raises(RunnerError, match=f"onnxruntime: does not know option a, b; it knows {known}"):
         make_plain_runner("onnxruntime", source, CPU, options={"b": 1, "a": 1})
 
 
@@ -102,7 +100,7 @@ def address(value: DeviceTensor) -> int:
     return int(value.numpy().__array_interface__["data"][0])
 
 
-@pytest.mark.parametrize("backend", list(BACKENDS))
+@pytest.mark.parametrize("backend", ON_CPU)
 class TestEveryBackend:
     def test_outputs_are_those_of_the_module(self, backend: str, source: ModuleSource, part: Exportable) -> None:
         for inputs in (feed(2, 12), feed(1, 30), feed(5, 4)):
@@ -169,7 +167,7 @@ class TestEveryBackend:
         for name, value in inputs.items():
             np.testing.assert_array_equal(value, before[name])
 
-    @pytest.mark.parametrize("other", list(BACKENDS))
+    @pytest.mark.parametrize("other", ON_CPU)
     def test_an_output_feeds_a_second_runner_of_the_same_or_another_backend(
         self, backend: str, other: str, source: ModuleSource, part: Exportable
     ) -> None:
@@ -266,7 +264,7 @@ class TestEveryBackend:
 
 def test_both_backends_give_the_same_numbers(source: ModuleSource) -> None:
     results = []
-    for backend in REAL_BACKENDS:
+    for backend in set(ON_CPU) & set(REAL_BACKENDS):
         with make_runner(backend, source, CPU) as runner:
             results.append({name: value.numpy() for name, value in runner.run(feed(3, 33)).items()})
     for name in ("features", "means"):
@@ -279,30 +277,3 @@ def test_to_numpy_takes_arrays_and_device_tensors(source: ModuleSource) -> None:
     with make_runner("pytorch", source, CPU) as runner:
         output = runner.run(feed())["means"]
     assert to_numpy(output).shape == (2, 8)
-
-
-@pytest.mark.gpu
-def test_both_backends_on_cuda_give_the_cpus_numbers_and_say_that_they_ran_there(
-    source: ModuleSource, record_property: Callable[[str, object], None]
-) -> None:
-    reason = cuda_absence()
-    if reason is not None:
-        pytest.skip(reason)
-    inputs = feed(4, 40)
-    with make_runner("pytorch", source, CPU) as runner:
-        expected = {name: value.numpy() for name, value in runner.run(inputs).items()}
-    for backend in REAL_BACKENDS:
-        with make_runner(backend, source, Device("cuda")) as runner:
-            outputs = runner.run(inputs)
-            again = runner.run({**inputs, "image": outputs["features"]})["features"]
-            told = runner.attest()
-        record_property(backend, str(told))
-        assert told.device == "cuda"
-        assert (told.tf32, told.graph_capture) == (False, "off")
-        assert told.driver is not None and "CUDA" in told.driver
-        for name, value in expected.items():
-            # Tight enough to notice TF32, which keeps ten bits.
-            np.testing.assert_allclose(outputs[name].numpy(), value, atol=2e-5)
-        assert np.isfinite(again.numpy()).all()
-        if told.nodes_per_provider is not None:
-            assert told.nodes_per_provider.get("CUDAExecutionProvider", 0) > 0

@@ -17,32 +17,11 @@ from onnxruntime.quantization import quantize_dynamic
 from exporters.manifest import TensorSpec
 from runners.base import DeviceUnavailableError, ModuleSource, RunnerError, Signature
 from runners.device import Device, cuda_absence
-from runners.onnxruntime import OnnxRuntimeRunner, OrtTensor, effective_device, provider_options, session_options
+from runners.onnxruntime import OnnxRuntimeRunner, OrtTensor, session_options
 from tests.runners.conftest import feed
 
 CPU, CUDA = Device("cpu"), Device("cuda")
 WITHOUT_CUDA = pytest.mark.skipif(cuda_absence() is None, reason="CUDA is here, so nothing falls back")
-
-
-def test_cuda_is_asked_for_first_on_its_gpu_and_without_tf32() -> None:
-    (first, options), (second, _) = provider_options(Device("cuda", 3))
-    assert (first, second) == ("CUDAExecutionProvider", "CPUExecutionProvider")
-    assert options == {"device_id": "3", "use_tf32": "0"}
-    assert provider_options(CPU) == [("CPUExecutionProvider", {})]
-
-
-@pytest.mark.parametrize(
-    ("providers", "requested", "device"),
-    [
-        (["CUDAExecutionProvider", "CPUExecutionProvider"], "cuda", "cuda"),
-        (["CUDAExecutionProvider", "CPUExecutionProvider"], "cuda:1", "cuda:1"),
-        (["CPUExecutionProvider"], "cuda", "cpu"),
-        (["CPUExecutionProvider"], "cpu", "cpu"),
-        ([], "cuda", "cpu"),
-    ],
-)
-def test_the_sessions_own_providers_decide_where_it_runs(providers: list[str], requested: str, device: str) -> None:
-    assert effective_device(providers, Device.parse(requested)) == device
 
 
 def test_session_options_fix_threads_order_and_optimisation() -> None:
@@ -69,6 +48,9 @@ def test_options_reach_the_session() -> None:
         ({"graph": "most"}, "option graph is 'most'; give all or extended or basic"),
         ({"execution": True}, "option execution is True; give sequential or parallel"),
         ({"spinning": "no"}, "option spinning is 'no'; give true or false"),
+        ({"tf32": 1}, "option tf32 is 1; give true or false"),
+        ({"conv_algo_search": "BEST"}, "search is 'BEST'; give EXHAUSTIVE or HEURISTIC or DEFAULT"),
+        ({"cuda_graph": True, "copy_in_default_stream": False}, "a graph needs both on one stream"),
     ],
 )
 def test_a_value_that_an_option_does_not_have_is_told(source: ModuleSource, options: Any, told: str) -> None:
@@ -178,6 +160,7 @@ def test_on_cuda_the_sessions_own_options_are_attested_and_not_those_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(OnnxRuntimeRunner, "_require_driver", lambda self: None)
+    monkeypatch.setattr(OnnxRuntimeRunner, "_prepare_device", lambda self: None)
     monkeypatch.setattr(ort, "InferenceSession", lambda *_, **__: CudaSession(**options))
     monkeypatch.setattr("runners.onnxruntime.cuda_driver", lambda: "580.1 (CUDA 13.0)")
     with OnnxRuntimeRunner(source, CUDA) as runner:
@@ -194,7 +177,7 @@ def test_a_version_that_tells_no_assignment_is_traced(
     with OnnxRuntimeRunner(source, CPU, threads=1) as runner:
         runner.attest()
         assigned = runner._nodes
-    monkeypatch.setattr("runners.onnxruntime.RECORD_ENTRY", "session.unknown_to_this_version")
+    monkeypatch.setattr("runners.onnx_session.RECORD_ENTRY", "session.unknown_to_this_version")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with OnnxRuntimeRunner(source, CPU, threads=1) as runner:
         traced = runner.attest()
@@ -288,6 +271,7 @@ def test_a_file_that_is_no_onnx_is_refused_in_one_sentence(damage: str, source: 
 def test_a_real_session_that_fell_back_is_refused(source: ModuleSource, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the driver's answer faked, ONNX Runtime is asked for CUDA and answers with a session on the CPU."""
     monkeypatch.setattr(OnnxRuntimeRunner, "_require_driver", lambda self: None)
+    monkeypatch.setattr(OnnxRuntimeRunner, "_prepare_device", lambda self: None)
     runner = OnnxRuntimeRunner(source, CUDA)
     with pytest.raises(DeviceUnavailableError, match=r"CUDA provider did not load.*on cpu; install.*use device cpu"):
         runner.__enter__()
@@ -305,6 +289,7 @@ def test_a_session_without_the_cuda_provider_is_refused(source: ModuleSource, mo
             return ["CPUExecutionProvider"]
 
     monkeypatch.setattr(OnnxRuntimeRunner, "_require_driver", lambda self: None)
+    monkeypatch.setattr(OnnxRuntimeRunner, "_prepare_device", lambda self: None)
     monkeypatch.setattr(ort, "InferenceSession", QuietlyOnTheCpu)
     with pytest.raises(DeviceUnavailableError, match="it would run on cpu"):
         OnnxRuntimeRunner(source, CUDA).__enter__()
@@ -320,6 +305,7 @@ def test_a_session_that_is_on_cuda_is_accepted(source: ModuleSource, monkeypatch
             return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
     monkeypatch.setattr(OnnxRuntimeRunner, "_require_driver", lambda self: None)
+    monkeypatch.setattr(OnnxRuntimeRunner, "_prepare_device", lambda self: None)
     monkeypatch.setattr(ort, "InferenceSession", OnCuda)
     with OnnxRuntimeRunner(source, CUDA) as runner:
         assert isinstance(runner._session, OnCuda)  # type: ignore[attr-defined]
@@ -329,4 +315,17 @@ def test_a_session_that_is_on_cuda_is_accepted(source: ModuleSource, monkeypatch
 def test_the_driver_is_asked_before_the_runtime(source: ModuleSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "InferenceSession", lambda *_, **__: pytest.fail("a session was made"))
     with pytest.raises(DeviceUnavailableError, match=r"device cuda for onnxruntime: .*driver"):
+        OnnxRuntimeRunner(source, CUDA).__enter__()
+
+
+def test_a_pytorch_that_cannot_use_the_gpu_is_told_before_a_session_is_made(
+    source: ModuleSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrays get to the device through PyTorch's pinned memory."""
+    monkeypatch.setattr("runners.onnxruntime.cuda_absence", lambda index: None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(ort, "InferenceSession", lambda *_, **__: pytest.fail("a session was made"))
+    with pytest.raises(
+        DeviceUnavailableError, match=r"device cuda for onnxruntime: this PyTorch .* cannot use the GPU"
+    ):
         OnnxRuntimeRunner(source, CUDA).__enter__()

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from exporters.exportable import Exportable
-from runners.base import ModuleSource, RunnerError
+from runners.base import ModuleSource, NotApplicableError, RunnerError
 from runners.device import Device
 from runners.pytorch import PyTorchRunner, TorchTensor, tf32_allowed
-from runners.torch_numerics import channels_last_note, put_channels_last
+from runners.torch_numerics import channels_last_note, numerics, product_precision, put_channels_last
 from tests.runners.conftest import feed
 
 CPU = Device("cpu")
@@ -219,3 +219,27 @@ def test_channels_last_takes_2d_and_3d_convolutions_in_one_module() -> None:
     both = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), torch.nn.Conv3d(2, 4, 3), torch.nn.Conv1d(2, 4, 3))
     assert channels_last_note(both) == "channels last: 0 of 2 convolutions"
     assert channels_last_note(put_channels_last(both)) == "channels last: 2 of 2 convolutions"
+
+
+def test_fp16_is_refused_on_a_cpu_before_anything_is_loaded_and_runs_on_a_gpu(source: ModuleSource) -> None:
+    half = replace(source, precision="fp16", torch_module=lambda: pytest.fail("it was loaded"))
+    with pytest.raises(
+        NotApplicableError, match="precision fp16 of pytorch is not applicable, because the device is a CPU"
+    ):
+        PyTorchRunner(half, CPU).__enter__()
+    assert PyTorchRunner.inapplicable(Device("cuda"), "fp16") is None
+    assert PyTorchRunner.inapplicable(CPU, "bf16") is None
+    with numerics("fp16", "cpu"):
+        assert product_precision(torch.ones(1)) == "fp16"
+
+
+def test_tf32_is_refused_if_it_is_no_truth_value_and_noted_on_a_cpu_where_it_means_nothing(
+    source: ModuleSource,
+) -> None:
+    with pytest.raises(RunnerError, match="option tf32 is 1; give true or false"):
+        PyTorchRunner(source, CPU, options={"tf32": 1})
+    with PyTorchRunner(source, CPU, options={"tf32": True}) as runner:
+        told = runner.attest()
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert (told.tf32, told.tf32_asked, told.clocks) == (None, False, None)
+    assert "option tf32 is for a GPU and means nothing on the CPU" in told.notes

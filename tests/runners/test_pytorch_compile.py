@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from exporters.manifest import TensorSpec
 from runners import pytorch_compile
-from runners.base import DeviceUnavailableError, ModuleSource, RunnerError, Signature
+from runners.base import DeviceUnavailableError, ModuleSource, NotApplicableError, RunnerError, Signature
 from runners.device import Device
 from runners.pytorch import PyTorchRunner
 from runners.pytorch_compile import PyTorchCompileRunner, products_in
@@ -96,10 +96,13 @@ def test_without_a_compiler_it_says_so_once_and_loads_nothing(source: ModuleSour
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"mode": "reduce-overhead"}, "option mode is 'reduce-overhead'; give default or max-autotune-no-cudagraphs"),
+        (
+            {"mode": "fastest"},
+            "option mode is 'fastest'; give default or max-autotune-no-cudagraphs or reduce-overhead",
+        ),
         ({"dynamic": "yes"}, "option dynamic is 'yes'; give true, false or null"),
         ({"channels_last": 1}, "option channels_last is 1; give true or false"),
-        ({"speed": 1}, "does not know option speed; it knows channels_last, dynamic, mode"),
+        ({"speed": 1}, "does not know option speed; it knows channels_last, dynamic, mode, tf32"),
     ],
 )
 def test_a_wrong_option_is_refused(options: dict[str, object], words: str, source: ModuleSource) -> None:
@@ -114,3 +117,47 @@ def test_products_are_told_by_the_type_of_what_they_give() -> None:
         graph.call_function(function, (x, x)).meta["example_value"] = torch.empty(0, dtype=dtype)
     graph.output(x)
     assert products_in(fx.GraphModule(nn.Module(), graph)) == {"bf16": 1, "fp32": 1}
+
+
+@pytest.mark.parametrize("mode", pytorch_compile.GRAPH_MODES)
+def test_cuda_graphs_are_refused_on_a_cpu_and_allowed_on_a_gpu(mode: str, source: ModuleSource) -> None:
+    """Built without complaint, because a specification's options are checked before a device is chosen."""
+    runner = PyTorchCompileRunner(source, CPU, options={"mode": mode})
+    words = f"option mode {mode} of pytorch-compile is not applicable, because the device is a CPU"
+    with pytest.raises(NotApplicableError, match=words):
+        runner.__enter__()
+    assert PyTorchCompileRunner.inapplicable(Device("cuda"), "fp16", {"mode": mode}) is None
+    assert "fp16" in str(PyTorchCompileRunner.inapplicable(CPU, "fp16"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "recorded", "skipped", "told"),
+    [
+        ("default", 0, 0, "off"),
+        ("max-autotune-no-cudagraphs", 5, 0, "off"),  # another module's
+        ("reduce-overhead", 2, 0, "on"),
+        ("max-autotune", 1, 0, "on"),
+        ("reduce-overhead", 1, 1, "on, but 1 of 2 compiled graphs refused"),
+        ("reduce-overhead", 0, 2, "not applicable, because inductor refused a CUDA graph for 2 of 2 compiled graphs"),
+        ("reduce-overhead", 0, 0, "off: nothing recorded yet, which takes two calls of a shape"),
+    ],
+)
+def test_graph_capture_is_what_inductor_recorded_and_not_what_was_asked(
+    mode: str, recorded: int, skipped: int, told: str
+) -> None:
+    assert pytorch_compile.capture_told(mode, 2, recorded, skipped) == told
+
+
+def test_what_a_graph_wrote_is_copied_out_before_the_next_replay() -> None:
+    fixed = torch.zeros(3)
+    alone, (first, second) = pytorch_compile.kept(fixed), pytorch_compile.kept((fixed, fixed[:1]))
+    fixed += 1
+    assert not alone.any() and not first.any() and not second.any()  # type: ignore[union-attr]
+
+
+def test_a_call_that_recorded_a_graph_is_no_warm_one(source: ModuleSource) -> None:
+    runner = PyTorchCompileRunner(source, CPU)
+    for recorded in (0, 1, 0, 2):
+        runner._note_recordings(recorded)
+    assert (runner.set_ups, runner._recorded) == (2, 3)
+    assert pytorch_compile.recorded_graphs(0) == 0, "without CUDA there is nothing to ask"

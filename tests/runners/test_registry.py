@@ -11,7 +11,8 @@ import pytest
 
 from runners.base import ModuleSource, Runner
 from runners.device import Device
-from runners.registry import BACKENDS, make_runner
+from runners.registry import PRECISIONS, has_own_file, import_backend, make_runner, precisions_on
+from tests.runners.conftest import ON_CPU
 
 HEAVY = ("torch", "onnxruntime", "monai", "onnx")
 
@@ -38,7 +39,7 @@ def test_onnxruntime_does_not_import_pytorch() -> None:
     assert loaded_after(code) == ["onnxruntime"]
 
 
-@pytest.mark.parametrize("backend", list(BACKENDS))
+@pytest.mark.parametrize("backend", ON_CPU)
 def test_every_row_names_a_runner_that_calls_itself_so(backend: str, source: ModuleSource) -> None:
     runner = make_runner(backend, source, Device("cpu"), threads=1)
     assert isinstance(runner, Runner)
@@ -49,3 +50,26 @@ def test_every_row_names_a_runner_that_calls_itself_so(backend: str, source: Mod
 def test_an_unknown_backend_is_no_backend(source: ModuleSource) -> None:
     with pytest.raises(KeyError, match="tensorflow"):
         make_runner("tensorflow", source, Device("cpu"))
+
+
+def test_a_gpu_runs_all_that_its_backend_knows_and_a_cpu_what_is_not_for_gpus_alone() -> None:
+    assert precisions_on("pytorch", "cpu") == ("fp32", "bf16") != precisions_on("pytorch", "cuda")
+    assert "fp16" in precisions_on("onnxruntime", "cpu")  # a file in fp16 runs anywhere
+    assert precisions_on("tensorrt", "cpu") == ()
+    assert all(precisions_on(backend, "cuda") == known for backend, known in PRECISIONS.items())
+
+
+@pytest.mark.parametrize("backend", list(PRECISIONS))
+def test_the_table_of_what_gpus_alone_run_is_what_the_backends_refuse(backend: str) -> None:
+    kind = import_backend(backend)
+    for precision in PRECISIONS[backend]:
+        refused = kind.absence(Device("cpu")) or kind.inapplicable(Device("cpu"), precision)
+        assert (refused is None) == (precision in precisions_on(backend, "cpu")), refused
+
+
+def test_only_precisions_with_a_file_of_their_own_were_checked_when_they_were_made() -> None:
+    """`sambench label` has no gate of its own and takes only these."""
+    assert has_own_file("onnxruntime", "fp16") and has_own_file("tensorrt", "fp16")
+    assert not has_own_file("pytorch", "fp16"), "autocast"
+    assert not has_own_file("pytorch", "bf16") and not has_own_file("openvino", "bf16")
+    assert all(has_own_file(backend, "fp32") for backend in PRECISIONS)

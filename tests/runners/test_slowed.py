@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from runners.base import ModuleSource, Outputs, RunnerError
 from runners.device import Device
 from runners.pytorch import PyTorchRunner
-from runners.registry import BACKENDS, make_runner
+from runners.registry import make_runner
 from runners.slowed import slowed
-from tests.runners.conftest import feed
+from tests.runners.conftest import ON_CPU, feed
 
 CPU = Device("cpu")
 
@@ -49,7 +49,7 @@ def test_a_call_takes_longer_by_its_share_of_that_call(share: float, call_s: flo
     assert clock.now == pytest.approx((1 + share) * call_s, rel=1e-3)
 
 
-@pytest.mark.parametrize("backend", list(BACKENDS))
+@pytest.mark.parametrize("backend", ON_CPU)
 def test_every_backend_can_be_slowed_and_is_otherwise_itself(backend: str, source: ModuleSource) -> None:
     own = {"computes": True} if backend == "dummy" else {}
     with (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from benchmark.measure.attest import attested, mismatch, work_on_cpu
 from benchmark.measured import Attested
 from runners.base import Attestation
+from runners.clock import Clocks
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -52,12 +53,17 @@ def test_a_runners_word_is_kept_whole_beside_what_was_asked() -> None:
         tf32=False,
         graph_capture="off",
         driver="580.1 (CUDA 13.0)",
+        tf32_asked=True,
+        settings={"use_tf32": "0"},
+        clocks=Clocks(calls=3, host_ms=4.0, event_ms=3.5),
         notes=("n",),
     )
     kept = attested(told, "int8", 4)
     assert (kept.requested_precision, kept.requested_threads) == ("int8", 4)
     for field in fields(told):
         expected, got = getattr(told, field.name), getattr(kept, field.name)
+        if field.name == "clocks":
+            expected, got = asdict(expected), got.model_dump()
         assert got == (list(expected) if isinstance(expected, tuple) else expected), field.name
     assert set(Attested.model_fields) == {field.name for field in fields(told)} | {
         "requested_precision",
@@ -85,6 +91,18 @@ def test_what_a_backend_does_not_tell_stays_unknown() -> None:
             on_gpu({}, tf32=True),
             "the encoder was asked to run in fp32 and ran with TF32 allowed, which",
         ),
+        (
+            "cuda",
+            "fp32",
+            on_gpu({}, tf32=False, tf32_asked=True),
+            "the encoder was asked to run with TF32 and ran without",
+        ),
+        (
+            "cuda",
+            "fp32",
+            on_gpu({"Shape": 1}, backend="tensorrt"),
+            "the encoder was asked to run by TensorRT, which took none of its nodes",
+        ),
         ("cuda", "fp32", on_gpu({"Conv": 2}), "the encoder was asked to run on cuda and left 2 × Conv on the CPU"),
     ],
 )
@@ -105,9 +123,16 @@ def test_a_part_may_stay_in_fp32_when_it_was_asked_to() -> None:
     assert wrong == "the decoder was asked to run in int8 and ran in fp32"
 
 
-def test_tf32_matters_in_fp32_alone() -> None:
+def test_tf32_matters_in_fp32_alone_and_not_where_it_was_asked_for() -> None:
+    assert mismatch("cuda", "fp32", {"unet": on_gpu({}, tf32=True, tf32_asked=True)}) is None
     half = on_gpu({}, tf32=True, precision="fp16", requested_precision="fp16")
     assert mismatch("cuda", "fp16", {"unet": half}) is None
+
+
+def test_nodes_that_tensorrt_left_to_cuda_are_no_mismatch() -> None:
+    nodes = {"TensorrtExecutionProvider": 5, CUDA: 3, CPU: 1}
+    taken = on_gpu({"Shape": 1}, backend="tensorrt", nodes_per_provider=nodes)
+    assert mismatch("cuda", "fp32", {"unet": taken}) is None
 
 
 @pytest.mark.parametrize(("threads", "requested"), [(None, 2), (2, None), (None, None)])

@@ -9,8 +9,19 @@ import pytest
 
 from benchmark.results import LaneKey
 from benchmark.sections import LaneSpec
-from benchmark.tuning.candidates import OPTIONS, REFERENCE, Candidate, Menu, expected_ms, lanes_of, next_up
-from runners.registry import BACKENDS, import_backend
+from benchmark.tuning.candidates import (
+    OPTIONS,
+    REFERENCE,
+    Candidate,
+    Menu,
+    expected_ms,
+    lanes_of,
+    next_up,
+    options_on,
+)
+from runners.base import ModuleSource, Signature
+from runners.device import Device
+from runners.registry import BACKENDS, import_backend, make_runner
 
 
 def menu(lanes: str = "pytorch onnxruntime", **changes: Any) -> Menu:
@@ -62,6 +73,12 @@ def test_lanes_are_the_precisions_that_each_backend_knows_fp32_first() -> None:
     assert [str(lane) for lane in lanes_of(["openvino", "onnxruntime"], ["int8"])] == ["onnxruntime int8"]
 
 
+def test_a_gpu_has_lanes_that_a_cpu_has_not() -> None:
+    assert lanes_of(["tensorrt"], None) == []
+    found = [str(lane) for lane in lanes_of(["pytorch", "tensorrt"], None, "cuda")]
+    assert found == ["pytorch", "tensorrt", "pytorch bf16", "pytorch fp16", "tensorrt fp16"]
+
+
 def test_a_candidate_is_what_its_lane_gets_in_a_specification() -> None:
     candidate = Candidate(backend="onnxruntime", precision="int8", threads=1, batch=4, options={"graph": "basic"})
     assert candidate.own("prompts_per_call") == LaneSpec(threads=1, prompts_per_call=4, options={"graph": "basic"})
@@ -73,6 +90,18 @@ def test_a_candidate_is_what_its_lane_gets_in_a_specification() -> None:
 @pytest.mark.parametrize("backend", [name for name in BACKENDS if name in OPTIONS])
 def test_every_option_is_one_that_its_backend_knows(backend: str) -> None:
     assert set(OPTIONS[backend]) <= import_backend(backend).option_names
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_every_value_that_is_varied_makes_sense_on_its_kind_of_device(kind: str) -> None:
+    nothing = ModuleSource(name="module", signature=Signature((), ()))
+    for backend, axes in options_on(kind).items():
+        for name, values in axes.items():
+            for value in values:
+                made = make_runner(backend, nothing, Device(kind), None, {name: value})
+                assert made.inapplicable(Device(kind), "fp32", {name: value}) is None
+    assert "cuda_graph" not in options_on("cpu")["onnxruntime"]
+    assert all("tf32" not in axes for axes in options_on(kind).values())
 
 
 def in_order(made: Menu, ms: Mapping[str, float | None]) -> list[str]:
