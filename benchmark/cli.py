@@ -14,6 +14,7 @@ from benchmark import __version__
 from benchmark.cli_artifacts import export_app
 from benchmark.cli_calibrate import calibrate
 from benchmark.cli_compare import compare
+from benchmark.cli_doctor import doctor
 from benchmark.cli_fetch import fetch_app
 from benchmark.cli_history import history
 from benchmark.cli_label import label
@@ -41,6 +42,7 @@ app.command()(label)
 app.command()(train)
 app.command()(calibrate)
 app.command()(compare)
+app.command()(doctor)
 app.command()(history)
 app.command()(tune)
 
