@@ -46,6 +46,12 @@ def _on_cpu(check: Check, facts: Facts) -> Remedy | None:
     if (doubled := _doubled(check, facts)) is not None:
         return doubled
     reason = check.reason or "no reason was told"
+    lacking = facts.system.missing_instructions.get(check.precision.partition("-")[0])
+    if check.state == "wrong" and lacking:
+        return Remedy(
+            problem=f"{check.backend} in {check.precision}: {reason}; this CPU lacks {lacking}",
+            steps=[f"leave {check.precision} out here, or take a CPU that has it"],
+        )
     install = re.search(r'`(pip install "sambench\[[\w-]+\]")`', reason)
     if install:
         return Remedy(problem=_headline(reason), steps=["install the extra that brings it"], commands=[install[1]])

@@ -44,6 +44,7 @@ def _facts(found: Diagnosis) -> Table:
     from rich.text import Text
 
     table = _table("what is here", "", "told by")
+    table.columns[0].no_wrap = table.columns[2].no_wrap = True
     for fact in found.told:
         table.add_row(Text(fact.name), Text(fact.value), Text(fact.source, style="dim"))
     return table
@@ -53,7 +54,9 @@ def _checks(found: Diagnosis) -> Table:
     from rich.text import Text
 
     marks = any(check.needed for check in found.checks)
-    table = _table("backend", "device", "precision", "state", "largest error", "what to do")
+    table = _table("backend", "device", "precision", "state", "error", "what to do")
+    for column in table.columns[:5]:
+        column.no_wrap = True
     for some in _rows(found.checks):
         one = some[0]
         word, colour = WORDS[one.state]

@@ -14,26 +14,26 @@ ABSENT = "not known"
 def told(facts: Facts) -> list[Fact]:
     """The facts, each with where it is from."""
     driver, torch, ort = facts.driver, facts.torch, facts.onnxruntime
-    found = [Fact(name="NVIDIA driver", value=_driver(facts), source="libcuda: cuInit, cuDriverGetVersion; NVML")]
+    found = [Fact(name="NVIDIA driver", value=_driver(facts), source="libcuda, NVML")]
     if driver is not None and driver.absence is None:
-        found.append(Fact(name="visible GPUs", value=str(driver.gpus), source="libcuda: cuDeviceGetCount"))
-    wants = "torch.version.cuda, torch.backends.cudnn.version()"
+        found.append(Fact(name="visible GPUs", value=str(driver.gpus), source="libcuda"))
+    wants = "torch.version"
     found.append(Fact(name="PyTorch", value=_unless(facts, "torch", torch and _torch(facts)), source=wants))
-    wants = "onnxruntime.cuda_version, get_available_providers()"
+    wants = "onnxruntime"
     found.append(Fact(name="ONNX Runtime", value=_unless(facts, "onnxruntime", ort and _ort(facts)), source=wants))
     if ort is not None and ort.cuda is not None:
         found.append(
             Fact(
                 name="libraries it wants",
                 value=_libraries(ort.cuda_libraries),
-                source="list of onnxruntime.preload_dlls(); dlopen",
+                source="preload_dlls",
             )
         )
     if ort is not None and ort.tensorrt_libraries:
         value = _libraries(ort.tensorrt_libraries)
-        found.append(Fact(name="TensorRT's", value=value, source="imports of its provider's file; dlopen"))
+        found.append(Fact(name="TensorRT's", value=value, source="provider's file"))
     value = facts.system.compiler or "none found"
-    found.append(Fact(name="C++ compiler", value=value, source="CXX, g++, clang++, cl on the path"))
+    found.append(Fact(name="C++ compiler", value=value, source="PATH, CXX"))
     lacking = [f"{name} ({some})" for name, some in facts.system.missing_instructions.items()]
     value = f"none for {'; '.join(lacking)}" if lacking else "for bf16, fp16, int8, or not told"
     found.append(Fact(name="CPU instructions", value=value, source="/proc/cpuinfo"))
