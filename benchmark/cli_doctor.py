@@ -27,7 +27,9 @@ class Output(str, Enum):
 def doctor(
     spec: Annotated[
         Path | None,
-        typer.Argument(help="A run specification: exit with 1 if something that it needs is missing.", show_default=False),
+        typer.Argument(
+            help="A run specification: exit with 1 if something that it needs is missing.", show_default=False
+        ),
     ] = None,
     device: Annotated[
         list[str] | None,

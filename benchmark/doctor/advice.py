@@ -152,9 +152,13 @@ def _no_start(code: int, visible: str | None, container: str | None) -> Remedy:
         )
     if code == 802:
         return Remedy(
-            problem=problem, steps=["start NVIDIA's Fabric Manager"], commands=["sudo systemctl start nvidia-fabricmanager"]
+            problem=problem,
+            steps=["start NVIDIA's Fabric Manager"],
+            commands=["sudo systemctl start nvidia-fabricmanager"],
         )
-    return Remedy(problem=problem, steps=["restart; where that does not help, see what this says:"], commands=["nvidia-smi"])
+    return Remedy(
+        problem=problem, steps=["restart; where that does not help, see what this says:"], commands=["nvidia-smi"]
+    )
 
 
 def _on_cuda(check: Check, facts: Facts) -> Remedy | None:

@@ -30,7 +30,9 @@ INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Precision → flags of /proc/cpuinfo, x86 and Arm, with any of which the CPU's products are in hardware."""
 
-TENSORRT_NAMES = re.compile(rb"(?<![\w.])(?:libnv(?:infer|onnxparser)\w*\.so\.\d+|nv(?:infer|onnxparser)\w*\.dll)(?=\x00)")
+TENSORRT_NAMES = re.compile(
+    rb"(?<![\w.])(?:libnv(?:infer|onnxparser)\w*\.so\.\d+|nv(?:infer|onnxparser)\w*\.dll)(?=\x00)"
+)
 """In the import table of the TensorRT provider: the libraries of TensorRT that it is linked to."""
 
 
@@ -79,7 +81,7 @@ class FactFinder:
         return TorchBuild(
             version=torch.__version__,
             cuda=torch.version.cuda,
-            cudnn=torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
+            cudnn=torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
             sees_gpu=torch.cuda.is_available(),
             triton=bool(has_triton_package()),
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ from typing import Any
 
 from benchmark import __version__
 from benchmark.doctor.advice import advise, doubled_remedy, onnxruntimes
+from benchmark.doctor.facts import FactFinder
 from benchmark.doctor.needs import Needs, package_checks
 from benchmark.doctor.probe import Checks, Preparation, Tried
-from benchmark.doctor.facts import FactFinder
-from benchmark.doctor.schema import WORKING, Check, Diagnosis, Driver, Facts, PackageCheck, Remedy, System
+from benchmark.doctor.schema import Check, Diagnosis, Driver, Facts, PackageCheck, Remedy, System
 from benchmark.doctor.told import told, verdict
 from benchmark.measure.workers import Worker, WorkerError, WorkerSettings
 from exporters.precision import PRECISIONS as FILE_PRECISIONS
@@ -175,7 +175,7 @@ class Doctor:
         return worker
 
     @contextmanager
-    def _ended(self) -> Any:
+    def _ended(self) -> Iterator[None]:
         """No process outlives the diagnosis, whatever ends it."""
         try:
             yield
@@ -185,7 +185,7 @@ class Doctor:
 
 
 UNKNOWN_SYSTEM = System(
-    platform=os.sys.platform, python="unknown", wsl=False, container=None, nvidia_hardware=None, visible_devices=None,
+    platform=sys.platform, python="unknown", wsl=False, container=None, nvidia_hardware=None, visible_devices=None,
     compiler=None,
 )  # fmt: skip
 
@@ -239,7 +239,9 @@ def prescribe(
     for check in marked if reference is None else ():
         if (remedy := advise(check, facts)) is not None:
             asked.append((check.needed, check, remedy))
-    asked += [(True, one, needs.remedy(one)) for one in packages if needs is not None and one.needed and not one.version]
+    asked += [
+        (True, one, needs.remedy(one)) for one in packages if needs is not None and one.needed and not one.version
+    ]
     asked.sort(key=lambda item: not item[0])
     remedies: list[Remedy] = []
     places: dict[int, int] = {}
@@ -252,6 +254,3 @@ def prescribe(
         [one.model_copy(update={"remedy": places.get(id(one))}) for one in packages],
         remedies,
     )
-
-
-__all__ = ["WORKING", "Doctor", "prescribe"]

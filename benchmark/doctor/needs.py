@@ -73,7 +73,9 @@ def needs_of(spec: Spec, file: str) -> Needs:
     from benchmark.plan import REFERENCE_LANE, plan_lanes
     from benchmark.sections import AUTO_DEVICE
 
-    packages = {package for model in (spec.sam.models if spec.sam else ()) for package in OF_MODELS.get(model, OFFICIAL)}
+    packages = {
+        package for model in (spec.sam.models if spec.sam else ()) for package in OF_MODELS.get(model, OFFICIAL)
+    }
     if spec.unet is not None and spec.unet.checkpoints:
         from exporters.nnunet import is_nnunet  # brings PyTorch
 

@@ -1,7 +1,7 @@
 """What runs in the doctor's worker processes: the facts are gathered and every check is made there.
 
-A driver or a library that crashes or hangs takes its process with it and no more. Heavy imports stay inside the methods,
-so that each loads only what it is about.
+A driver or a library that crashes or hangs takes its process with it and no more. Heavy imports stay inside the
+methods, so that each loads only what it is about.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Preparation:
         from benchmark.doctor.tiny import references
 
         for number, outputs in enumerate(references()):
-            np.savez(_reference(self._folder, number), **outputs)
+            np.savez(_reference(self._folder, number), allow_pickle=False, **outputs)
 
     def export(self) -> dict[str, str]:
         """Writes the network's ONNX files; returns the precisions without one, with the reason."""

@@ -22,7 +22,9 @@ class System(Part):
     python: str
     wsl: bool = Field(description="Windows Subsystem for Linux")
     container: str | None = Field(description="what tells that this is a container; null outside one")
-    nvidia_hardware: bool | None = Field(description="an NVIDIA display controller on the PCI bus; null: cannot be told")
+    nvidia_hardware: bool | None = Field(
+        description="an NVIDIA display controller on the PCI bus; null: cannot be told"
+    )
     visible_devices: str | None = Field(description="the variable CUDA_VISIBLE_DEVICES")
     compiler: str | None = Field(description="the C++ compiler on the path")
     missing_instructions: dict[str, str] = Field(
@@ -71,7 +73,7 @@ class Facts(Part):
     driver: Driver | None = None
     torch: TorchBuild | None = None
     onnxruntime: OrtBuild | None = None
-    unknown: dict[str, str] = {}
+    unknown: dict[str, str] = Field(default={}, description="part of these facts → why it could not be had")
 
 
 class Fact(Part):

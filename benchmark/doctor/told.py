@@ -13,14 +13,14 @@ ABSENT = "not known"
 
 def told(facts: Facts) -> list[Fact]:
     """The facts, each with where it is from."""
-    driver, torch, ort = facts.driver, facts.torch, facts.onnxruntime
+    driver, ort = facts.driver, facts.onnxruntime
     found = [Fact(name="NVIDIA driver", value=_driver(facts), source="libcuda, NVML")]
     if driver is not None and driver.absence is None:
         found.append(Fact(name="visible GPUs", value=str(driver.gpus), source="libcuda"))
     wants = "torch.version"
-    found.append(Fact(name="PyTorch", value=_unless(facts, "torch", torch and _torch(facts)), source=wants))
+    found.append(Fact(name="PyTorch", value=_unless(facts, "torch", _torch(facts)), source=wants))
     wants = "onnxruntime"
-    found.append(Fact(name="ONNX Runtime", value=_unless(facts, "onnxruntime", ort and _ort(facts)), source=wants))
+    found.append(Fact(name="ONNX Runtime", value=_unless(facts, "onnxruntime", _ort(facts)), source=wants))
     if ort is not None and ort.cuda is not None:
         found.append(
             Fact(
