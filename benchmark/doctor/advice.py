@@ -259,9 +259,13 @@ def wheel_of(library: str, cuda: int) -> str | None:
         cuda: the major version.
     """
     stems = {
-        "cudnn": f"nvidia-cudnn-cu{cuda}", "cublas": "nvidia-cublas", "cufft": "nvidia-cufft", "curand": "nvidia-curand",
-        "cudart": "nvidia-cuda-runtime", "nvrtc": "nvidia-cuda-nvrtc",
-    }  # fmt: skip
+        "cudnn": f"nvidia-cudnn-cu{cuda}",
+        "cublas": "nvidia-cublas",
+        "cufft": "nvidia-cufft",
+        "curand": "nvidia-curand",
+        "cudart": "nvidia-cuda-runtime",
+        "nvrtc": "nvidia-cuda-nvrtc",
+    }
     name = library.removeprefix("lib")
     package = next((package for stem, package in stems.items() if name.startswith(stem)), None)
     if package is None or package.endswith(f"-cu{cuda}"):
