@@ -55,9 +55,10 @@ def _on_cpu(check: Check, facts: Facts) -> Remedy | None:
     install = re.search(r'`(pip install "sambench\[[\w-]+\]")`', reason)
     if install:
         return Remedy(problem=_headline(reason), steps=["install the extra that brings it"], commands=[install[1]])
-    if "C++ compiler" in reason and facts.system.compiler is None:
+    if "C++ compiler" in reason:
         return _compiler(facts)
-    return _as_told(check)
+    # What is not made for a CPU says so itself, and nothing is to be mended.
+    return None if check.state == "unavailable" else _as_told(check)
 
 
 def _compiler(facts: Facts) -> Remedy:

@@ -10,7 +10,9 @@ import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmark.doctor.schema import Driver, OrtBuild, System, TorchBuild, Version
@@ -34,6 +36,10 @@ TENSORRT_NAMES = re.compile(
     rb"(?<![\w.])(?:libnv(?:infer|onnxparser)\w*\.so\.\d+|nv(?:infer|onnxparser)\w*\.dll)(?=\x00)"
 )
 """In the import table of the TensorRT provider: the libraries of TensorRT that it is linked to."""
+
+
+TENSORRT_PACKAGE = "tensorrt_libs"
+"""What the distributions `tensorrt-cu*-libs` install."""
 
 
 class FactFinder:
@@ -113,6 +119,8 @@ def _cuda_libraries(ort: object) -> list[str]:
 
 
 def _tensorrt_libraries(folder: Path) -> list[str]:
+    if find_spec(TENSORRT_PACKAGE) is not None:
+        import_module(TENSORRT_PACKAGE)  # which loads them
     names: set[bytes] = set()
     for file in folder.glob("*onnxruntime_providers_tensorrt*"):
         names.update(TENSORRT_NAMES.findall(file.read_bytes()))

@@ -72,33 +72,36 @@ class Checks:
 
     def check(self, precision: str) -> Tried:
         """Loads the network, runs every input twice, and holds the answers against PyTorch's."""
-        from exporters.manifest import ExportError
+        from benchmark.doctor.tiny import tiny_source
         from runners.base import DeviceUnavailableError, RunnerError
         from runners.device import Device
-        from runners.registry import import_backend
+        from runners.registry import import_backend, make_runner
 
+        device = Device.parse(self._device)
         try:
-            absent = import_backend(self._backend).absence(Device.parse(self._device))
+            absent = import_backend(self._backend).absence(device)
         except (RunnerError, ImportError) as error:  # its package, or a library that the package loads
             absent = str(error)
         if absent:
             return Tried("unavailable", absent)
+        source = tiny_source(self._folder, precision)
         try:
-            return self._run(precision)
+            runner = make_runner(self._backend, source, device, THREADS)
+        except RunnerError as error:  # before it loads anything: it does not do this here
+            return Tried("unavailable", str(error))
+        try:
+            return self._run(runner, precision)
         except DeviceUnavailableError as error:
             return Tried("unavailable", str(error))
-        except (RunnerError, ExportError) as error:
+        except RunnerError as error:
             return Tried("failed", str(error))
 
-    def _run(self, precision: str) -> Tried:
-        from benchmark.doctor.tiny import feeds, tiny_source
-        from runners.device import Device
-        from runners.registry import make_runner
+    def _run(self, runner: Runner, precision: str) -> Tried:
+        from benchmark.doctor.tiny import feeds
 
         started = time.perf_counter()
-        source = tiny_source(self._folder, precision)
         worst = largest = 0.0
-        with make_runner(self._backend, source, Device.parse(self._device), THREADS) as runner:
+        with runner:
             for number, feed in enumerate(feeds()):
                 expected = np.load(_reference(self._folder, number))
                 runner.run(feed)

@@ -95,7 +95,7 @@ def _what_to_do(check: Check) -> str:
         return f"see {check.remedy + 1}"
     if check.state == "works":
         return ""
-    return check.reason or ""
+    return (check.reason or "").partition("; ")[0]
 
 
 def _packages(found: Diagnosis) -> Table:

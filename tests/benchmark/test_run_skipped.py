@@ -50,7 +50,9 @@ def skipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Results,
         patch.setattr(availability, "cuda_absence", lambda index=0: REASON.partition(": ")[2])
         patch.setattr(running, "load_sam", lambda name, checkpoint, seed, masks: FakeSam(factor=1.0))
         patch.setattr(
-            Run, "_segment_all", lambda run, tasks, stores: taught.update({k: v.group.device for k, v in stores.items()})
+            Run,
+            "_segment_all",
+            lambda run, tasks, stores: taught.update({k: v.group.device for k, v in stores.items()}),
         )
         content = {
             "name": "skipped",
