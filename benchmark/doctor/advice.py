@@ -105,9 +105,11 @@ def _no_driver(facts: Facts) -> Remedy:
             commands=["wsl --update", "wsl --shutdown"],
         )
     if system.container:
+        none_seen = ["its PCI bus shows no NVIDIA GPU either, so the host may have none: look there first"]
         return Remedy(
             problem=f"no NVIDIA driver in this container ({system.container} tells that it is one)",
             steps=[
+                *(none_seen if system.nvidia_hardware is False else []),
                 "install the NVIDIA Container Toolkit on the host",
                 "start the container with the GPUs (Kubernetes: ask for nvidia.com/gpu), as in:",
             ],

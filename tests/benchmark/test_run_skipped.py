@@ -71,7 +71,7 @@ def test_every_lane_of_the_absent_device_is_a_skipped_cell_with_the_reason_and_t
     lanes = [(prompt, backend) for prompt in ("box", "point") for backend in ("pytorch", "onnxruntime")]
     assert set(found) == {(device, *lane) for device in ("cuda", "cpu") for lane in lanes}
     for lane in lanes:
-        cell = found["cuda", *lane]
+        cell = found[("cuda", *lane)]
         assert (cell.status, cell.reason) == ("skipped", REASON)
         assert (cell.latency_ms, cell.dice, cell.parity, cell.attestation) == (None, None, None, {})
     for backend in ("pytorch", "onnxruntime"):

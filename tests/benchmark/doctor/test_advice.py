@@ -8,6 +8,7 @@ from benchmark.doctor.advice import advise, onnxruntimes, wheel_of
 from benchmark.doctor.schema import Check, Facts
 from tests.benchmark.doctor.planted import check, facts, without_driver
 
+NOT_INSTALLED = 'the package openvino is not installed; run `pip install "sambench[openvino]"`'
 NO_DRIVER = check(state="unavailable", reason="no NVIDIA driver")
 
 
@@ -21,7 +22,10 @@ SITUATIONS: dict[str, tuple[Check, Facts, str, tuple[str, ...]]] = {
         NO_DRIVER, without_driver(), "no NVIDIA driver on this machine", ("sudo ubuntu-drivers install", "sudo reboot"),
     ),
     "no driver and no GPU": (NO_DRIVER, without_driver(nvidia_hardware=False), "no NVIDIA GPU on its PCI bus", ()),
-    "WSL": (NO_DRIVER, without_driver(wsl=True, nvidia_hardware=False), "Windows Subsystem", ("wsl --update", "wsl --shutdown")),
+    "WSL": (
+        NO_DRIVER, without_driver(wsl=True, nvidia_hardware=False), "Windows Subsystem",
+        ("wsl --update", "wsl --shutdown"),
+    ),
     "container without the NVIDIA runtime": (
         NO_DRIVER, without_driver(container="/.dockerenv"), "in this container (/.dockerenv",
         ("docker run --gpus all IMAGE",),
@@ -58,8 +62,8 @@ SITUATIONS: dict[str, tuple[Check, Facts, str, tuple[str, ...]]] = {
         check("pytorch", reason="no kernel image is available for execution"), facts(), "GPU of this age", (),
     ),
     "no Triton": (
-        check("pytorch-compile", state="unavailable", reason="finds no Triton that works"), facts(torch={"triton": False}),
-        "has no Triton", ("pip install triton",),
+        check("pytorch-compile", state="unavailable", reason="finds no Triton that works"),
+        facts(torch={"triton": False}), "has no Triton", ("pip install triton",),
     ),
     "CPU build of ONNX Runtime": (
         check(), facts(onnxruntime={"providers": ["CPUExecutionProvider"], "cuda": None}),
@@ -91,15 +95,15 @@ SITUATIONS: dict[str, tuple[Check, Facts, str, tuple[str, ...]]] = {
         check(reason="the worker crashed (SIGSEGV)"), facts(), "onnxruntime on cuda: the worker crashed (SIGSEGV)", (),
     ),
     "no C++ compiler": (
-        check("pytorch-compile", "cpu", "unavailable", reason="PyTorch finds no C++ compiler, which its inductor needs"),
+        check("pytorch-compile", "cpu", "unavailable", reason="PyTorch finds no C++ compiler, which it needs"),
         facts(system={"compiler": None}), "no C++ compiler", ("sudo apt-get install g++",),
     ),
     "an extra that is not installed": (
-        check("openvino", "cpu", "unavailable", reason='the package openvino is not installed; run `pip install "sambench[openvino]"`'),
+        check("openvino", "cpu", "unavailable", reason=NOT_INSTALLED),
         facts(), "the package openvino is not installed", ('pip install "sambench[openvino]"',),
     ),
     "bf16 that ran in fp32 for want of instructions": (
-        check("openvino", "cpu", "wrong", precision="bf16", reason="the network was asked to run in bf16 and ran in fp32"),
+        check("openvino", "cpu", "wrong", precision="bf16", reason="asked to run in bf16 and ran in fp32"),
         facts(system={"missing_instructions": {"bf16": "avx512_bf16"}}), "this CPU lacks avx512_bf16", (),
     ),
     "a wrong answer": (
