@@ -208,7 +208,7 @@ def _check(backend: str, device: str, precision: str, tried: Tried, system: Syst
     state, reason = tried.state, tried.reason
     lacking = system.missing_instructions.get(precision.partition("-")[0]) if device == "cpu" else None
     if state == "works" and lacking:
-        state, reason = "slow", f"the CPU lacks {lacking}"
+        state, reason = "slow", f"the CPU lacks {lacking.partition(', ')[0]}"
     return Check(
         backend=backend, device=device, precision=precision, state=state, reason=reason,
         largest_error=tried.largest_error, tolerance=tried.tolerance, seconds=tried.seconds,

@@ -55,7 +55,7 @@ def _checks(found: Diagnosis) -> Table:
 
     marks = any(check.needed for check in found.checks)
     table = _table("backend", "device", "precision", "state", "error", "what to do")
-    for column in table.columns[:5]:
+    for column in (*table.columns[:2], *table.columns[3:5]):
         column.no_wrap = True
     for some in _rows(found.checks):
         one = some[0]
