@@ -52,6 +52,7 @@ class Doctor:
     needs: Needs | None = None
     say: Say = lambda text: None
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _stopped: threading.Event = field(init=False, default_factory=threading.Event)
     _open: list[Worker] = field(init=False, default_factory=list)
 
     def diagnose(self) -> Diagnosis:
@@ -131,7 +132,13 @@ class Doctor:
         pairs = [(device, backend) for device in devices for backend in REAL_BACKENDS]
         one = partial(self._check_pair, facts=facts, folder=folder, unwritten=unwritten, reference=reference)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            return [check for found in pool.map(lambda pair: one(*pair), pairs) for check in found]
+            try:
+                return [check for found in pool.map(lambda pair: one(*pair), pairs) for check in found]
+            except BaseException:
+                # Or whoever interrupts would wait for every check that is left.
+                self._stopped.set()
+                self._kill()
+                raise
 
     def _check_pair(
         self, device: str, backend: str, facts: Facts, folder: Path, unwritten: Mapping[str, str], reference: str | None
@@ -141,6 +148,8 @@ class Doctor:
         worker: Worker | None = None
         checks = []
         for precision in PRECISIONS[backend]:
+            if self._stopped.is_set():
+                break
             if absent is not None:
                 tried = Tried("unavailable", absent)
             elif reference is not None:
@@ -180,8 +189,11 @@ class Doctor:
         try:
             yield
         finally:
-            for worker in self._open:
-                worker.kill()
+            self._kill()
+
+    def _kill(self) -> None:
+        for worker in list(self._open):
+            worker.kill()
 
 
 UNKNOWN_SYSTEM = System(

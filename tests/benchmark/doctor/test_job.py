@@ -95,6 +95,25 @@ def test_a_driver_that_crashes_who_asks_it_is_a_fact_and_gpus_are_not_tried(monk
     assert found.remedies[0].commands == ["nvidia-smi"]
 
 
+def test_an_interruption_does_not_wait_for_the_checks_that_are_left(monkeypatch) -> None:
+    tried: list[str] = []
+
+    def interrupted(doctor: Doctor, worker: Any, precision: str, unwritten: Any) -> Tried:
+        tried.append(precision)
+        if len(tried) > 1:
+            assert doctor._stopped.wait(60), "the first one's interruption stops the others"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "Worker", AliveWorker)
+    monkeypatch.setattr(job, "AT_ONCE", 1)
+    monkeypatch.setattr(Doctor, "_facts", lambda doctor, folder: without_driver())
+    monkeypatch.setattr(Doctor, "_prepare", lambda doctor, folder: ({}, None))
+    monkeypatch.setattr(Doctor, "_try", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Doctor(["cpu"]).diagnose()
+    assert len(tried) <= 2 < len(REAL_BACKENDS)
+
+
 def test_without_a_reference_nothing_is_checked_and_the_exit_code_says_so(monkeypatch) -> None:
     def fails(self: Preparation) -> None:
         raise OSError("libc10.so is damaged")
