@@ -119,7 +119,10 @@ def _general(checks: Sequence[Check]) -> tuple[str, bool]:
         return f"Nothing can be measured: PyTorch fp32 on the CPU, the reference: {base[0].reason}.", False
     parts = []
     for device in dict.fromkeys(check.device for check in checks):
-        here = [check for check in checks if check.device == device]
+        # What a backend is not made for is nothing that fails to work here.
+        here = [
+            one for one in checks if one.device == device and (one.state != "unavailable" or one.remedy is not None)
+        ]
         working = sum(check.state in WORKING for check in here)
         parts.append(f"{working} of {len(here)} lanes work on {device}" if working else f"nothing works on {device}")
     return f"{'; '.join(parts).capitalize()}.", True

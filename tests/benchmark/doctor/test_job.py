@@ -198,6 +198,11 @@ def test_a_missing_package_of_a_model_counts_only_if_needed() -> None:
     assert not remedies and packages[0].remedy is None
 
 
+def test_what_a_backend_is_not_made_for_is_not_counted_as_broken() -> None:
+    checks = [check("pytorch", "cpu", "works"), check("tensorrt", "cpu", "unavailable")]
+    assert verdict(checks, [], None, None) == ("1 of 1 lanes work on cpu.", True)
+
+
 def test_two_onnxruntimes_are_told_even_if_all_seems_to_work() -> None:
     here = facts(packages={"onnxruntime": "1.23", "onnxruntime-gpu": "1.23"})
     _, _, remedies = prescribe([check("onnxruntime", "cpu", "works")], [], here, None)
