@@ -1,4 +1,4 @@
-# make demo | make test | make lint | make setup
+# make demo | make test | make gpu-check | make lint | make setup
 # Every target makes .venv if it is not there and reinstalls only when pyproject.toml changed.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint
+.PHONY: setup demo test gpu-check lint
 
 setup: $(STAMP)
 
@@ -25,6 +25,16 @@ test: $(STAMP)
 	common="$$(mktemp -d)" && trap 'rm -rf "$$common"' EXIT && export SAMBENCH_TEST_COMMON="$$common" && \
 	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/perf && \
 	SAMBENCH_PERF_BUDGET_S=1 "$(BIN)/python" -m pytest tests/perf
+
+# Everything that needs CUDA, in under 10 minutes. The first line asks about the GPU alone, so that a machine without one
+# is told at once.
+GPU_SPEC := docs/examples/gpu_check.yaml
+gpu-check: $(STAMP)
+	@"$(BIN)/python" -m benchmark.cli doctor $(GPU_SPEC) --device cuda
+	"$(BIN)/python" -m benchmark.cli doctor $(GPU_SPEC)
+	"$(BIN)/python" -m pytest -m gpu
+	"$(BIN)/python" -m benchmark.doctor.phantom_task runs/gpu-check-data
+	"$(BIN)/python" -m benchmark.cli run $(GPU_SPEC) --out runs/gpu-check
 
 lint: $(STAMP)
 	"$(BIN)/python" -m ruff check .

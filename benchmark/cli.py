@@ -14,6 +14,7 @@ from benchmark import __version__
 from benchmark.cli_artifacts import export_app
 from benchmark.cli_calibrate import calibrate
 from benchmark.cli_compare import compare
+from benchmark.cli_doctor import doctor
 from benchmark.cli_fetch import fetch_app
 from benchmark.cli_history import history
 from benchmark.cli_label import label
@@ -41,6 +42,7 @@ app.command()(label)
 app.command()(train)
 app.command()(calibrate)
 app.command()(compare)
+app.command()(doctor)
 app.command()(history)
 app.command()(tune)
 
@@ -114,6 +116,9 @@ def run(
     budget: Annotated[
         str | None, typer.Option(help="Time for each comparison's turns, as 120s or 2m: measure.budget_s.")
     ] = None,
+    skip_unavailable: Annotated[
+        bool, typer.Option("--skip-unavailable", help="Run what this machine can, and say why the rest was skipped.")
+    ] = False,
 ) -> None:
     """Run a benchmark and write its results and reports."""
     from benchmark.cli_options import seconds_option
@@ -127,8 +132,9 @@ def run(
     words = ["sambench", "run", str(spec), "--out", str(folder)]
     for override in overrides:
         words += ["--set", override]
+    words += ["--skip-unavailable"] if skip_unavailable else []
     with progress_bars() as progress:
-        results = _execute(loaded, folder, shlex.join(words), progress)
+        results = _execute(loaded, folder, shlex.join(words), progress, skip_unavailable)
     _publish(results, folder)
 
 
@@ -152,10 +158,10 @@ def _console() -> Console:
     return Console()
 
 
-def _execute(spec: Spec, out: Path, command: str, progress: Bars) -> Results:
+def _execute(spec: Spec, out: Path, command: str, progress: Bars, skip_unavailable: bool = False) -> Results:
     from benchmark.run import Run
 
-    return Run(spec, out, progress, command).execute()
+    return Run(spec, out, progress, command, skip_unavailable).execute()
 
 
 def _publish(results: Results, run_dir: Path, formats: list[Format] | None = None) -> None:

@@ -12,7 +12,7 @@ from benchmark.metrics import EMPTY_CLASSES, EMPTY_REFERENCE, MISSED, mean
 from benchmark.plan import REFERENCE_LANE, Group
 from benchmark.prompts import find_strategy
 from benchmark.records import CaseRecord, LaneRecord
-from benchmark.results import CaseDice, CaseSurface, Cell, Comparison, Effort, Gate, LaneKey, Parity
+from benchmark.results import CaseDice, CaseSurface, Cell, Comparison, Effort, Gate, LaneKey, Parity, Status
 from benchmark.spec import Spec
 from exporters.parity import gate_failure
 from exporters.sam import SAM_MODELS
@@ -27,7 +27,7 @@ KERNEL_SHARE = 0.15
 def collect_cells(
     group: Group, records: Sequence[CaseRecord], spec: Spec, margin: float = MARGIN, costs: ModuleCosts | None = None
 ) -> tuple[list[Cell], list[Comparison]]:
-    """The cells of a group, one a variant and lane, and every lane's comparison with the reference lane.
+    """The cells of a group, one a variant and lane, and every measured lane's comparison with the reference lane.
 
     Args:
         group: what was measured.
@@ -46,7 +46,22 @@ def collect_cells(
                 drafts[key], comparison = _compare(records, variant, draft, baseline, margin)
                 comparisons.append(comparison)
         cells += drafts.values()
+        cells += [_blank(group, variant, key, "skipped", reason) for key, reason in group.skipped.items()]
     return cells, comparisons
+
+
+def _blank(group: Group, variant: str, key: LaneKey, status: Status, reason: str | None = None) -> Cell:
+    return Cell(
+        stage=group.stage,
+        task=group.planned.name,
+        model=group.model,
+        prompt=variant,
+        backend=key.backend,
+        device=group.device,
+        precision=key.precision,
+        status=status,
+        reason=reason,
+    )
 
 
 def _lanes(records: Iterable[CaseRecord], key: LaneKey) -> list[LaneRecord]:
@@ -61,17 +76,7 @@ def _cell(
     group: Group, records: Sequence[CaseRecord], variant: str, key: LaneKey, spec: Spec, costs: ModuleCosts | None
 ) -> Cell:
     lanes = _lanes(records, key)
-    cell = Cell(
-        stage=group.stage,
-        task=group.planned.name,
-        model=group.model,
-        prompt=variant,
-        backend=key.backend,
-        device=group.device,
-        precision=key.precision,
-        status="ok",
-        attestation=lanes[0].attestation if lanes else {},
-    )
+    cell = _blank(group, variant, key, "ok").model_copy(update={"attestation": lanes[0].attestation if lanes else {}})
     failed = [f"case {record.case}: {lane.failed}" for record, lane in zip(records, lanes, strict=True) if lane.failed]
     if failed:
         return cell.model_copy(update={"status": "failed", "reason": failed[0]})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark import __version__
@@ -62,6 +62,7 @@ class Group:
         sliding_window: how the network covers an image; None outside `segment`.
         preprocessing: what it is shown, in words; None outside `segment`.
         whole_volumes: whether a unit is a whole volume.
+        skipped: lanes that were asked for and cannot run here, with the reason.
     """
 
     stage: Stage
@@ -76,6 +77,7 @@ class Group:
     sliding_window: dict[str, object] | None = None
     preprocessing: str | None = None
     whole_volumes: bool = False
+    skipped: Mapping[LaneKey, str] = field(default_factory=dict)
 
     def no_surfaces(self, spec: Spec) -> str | None:
         """Why NSD and HD95 would mean nothing here; None where they do."""

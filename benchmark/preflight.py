@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from runners.base import ModuleSource, RunnerError, Signature
 from runners.device import Device, cuda_absence
 from runners.registry import import_backend, make_runner
 
+TELLS = "`sambench doctor` tells how"
+SKIP = f"{TELLS}; `--skip-unavailable` runs what else there is"
+
 SPEC_FILE = "spec.yaml"
 LOCK_FILE = ".running"
 
@@ -33,17 +36,27 @@ def require_devices(spec: Spec) -> None:
         InputError: what is missing.
     """
     for name in spec.devices:
-        require_device(name, "devices")
+        require_device(name, "devices", SKIP)
+    require_training_device(spec)
+
+
+def require_training_device(spec: Spec) -> None:
+    """Refuses a device to train on that is not there: no lane could be left out instead.
+
+    Raises:
+        InputError: what is missing.
+    """
     if spec.unet is not None and spec.unet.device != AUTO_DEVICE:
         require_device(spec.unet.device, "unet.device")
 
 
-def require_device(name: str, field: str) -> None:
+def require_device(name: str, field: str, otherwise: str = TELLS) -> None:
     """Refuses a device that is not there.
 
     Args:
         name: `cpu`, `cuda` or `cuda:N`.
         field: where the user named it.
+        otherwise: what there is to do besides.
 
     Raises:
         InputError: what is missing.
@@ -51,7 +64,7 @@ def require_device(name: str, field: str) -> None:
     device = Device.parse(name)
     reason = cuda_absence(device.index) if device.kind == "cuda" else None
     if reason is not None:
-        raise InputError(f"{field}: {name} cannot be used: {reason}; take cpu or mend that")
+        raise InputError(f"{field}: {name} cannot be used: {reason}; take cpu or mend that ({otherwise})")
 
 
 def require_models(spec: Spec) -> None:
@@ -105,13 +118,17 @@ def require_backends(spec: Spec) -> None:
         try:
             absences = [import_backend(backend).absence(device) for device in devices]
         except RunnerError as error:
-            raise InputError(f"backends: {error}") from None
+            raise InputError(f"backends: {error} ({SKIP})") from None
         if all(absences):
-            raise InputError(f"backends: {absences[0]}")
+            raise InputError(f"backends: {absences[0]} ({SKIP})")
 
 
-def require_options(spec: Spec) -> None:
+def require_options(spec: Spec, backends: Collection[str] | None = None) -> None:
     """Refuses what a backend or a lane cannot get, before anything is loaded or exported.
+
+    Args:
+        spec: the run's specification.
+        backends: those that are here and can be asked; None for all of the specification.
 
     Raises:
         InputError: an option that the backend does not know, and what it knows; or more threads than processors.
@@ -123,6 +140,8 @@ def require_options(spec: Spec) -> None:
             require_threads(own.threads, f"lanes.{lane}.threads")
     nothing = ModuleSource(name="module", signature=Signature((), ()))
     for field, (backend, options) in given.items():
+        if backends is not None and backend not in backends:
+            continue
         try:
             make_runner(backend, nothing, Device("cpu"), None, options)
         except RunnerError as error:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from benchmark import __version__
 from benchmark.artifacts import Export, artifact_facts, ensure_artifact
+from benchmark.availability import Availability, require_lanes
 from benchmark.calibration.store import find_calibration, machine_key
 from benchmark.collect import allocator_notes, collect_cells
 from benchmark.costs import ModuleCosts, flops_of
@@ -23,19 +24,17 @@ from benchmark.measure.group import Measuring, Work, total
 from benchmark.measure.peak import kept_peak
 from benchmark.measure.statistics import margin_of
 from benchmark.measured import Environment, Seconds
-from benchmark.plan import Group, PlannedTask, make_group, plan_lanes, plan_tasks, threads_of, weights_key
+from benchmark.plan import Group, PlannedTask, make_group, plan_tasks, threads_of, weights_key
 from benchmark.preflight import (
     claim_run_dir,
     require_affinity,
-    require_backends,
-    require_devices,
     require_models,
     require_options,
     require_threads,
     sole_user,
 )
 from benchmark.prompts import Prompter
-from benchmark.records import last_measured
+from benchmark.records import CaseRecord, last_measured
 from benchmark.results import LaneKey, Results, Stage, save_results
 from benchmark.samples import task_samples
 from benchmark.segmentation import Segmentation
@@ -80,12 +79,15 @@ class Run:
         run_dir: where; what it holds of an earlier, interrupted run of the same content is used.
         progress: told how far the run is.
         command: the command line that repeats it.
+        skip_unavailable: lanes that cannot run here become skipped cells; otherwise they are an error.
     """
 
     spec: Spec
     run_dir: Path
     progress: Progress
     command: str
+    skip_unavailable: bool = False
+    _available: Availability = field(init=False)
     _environment: Environment = field(init=False)
     _results: Results = field(init=False)
     _margin: float = field(init=False)
@@ -99,12 +101,11 @@ class Run:
             ExportError: a model cannot be loaded or exported.
             RunnerError: a backend or device cannot be had.
         """
-        require_devices(self.spec)
-        require_backends(self.spec)
+        self._available = require_lanes(self.spec, self.skip_unavailable)
         require_models(self.spec)
         require_threads(threads_of(self.spec), "measure.threads")
         require_affinity(self.spec)
-        require_options(self.spec)
+        require_options(self.spec, self._available.backends)
         planned = plan_tasks(self.spec)
         for task in planned:
             # A damaged or misdescribed task shows in its first case: before a model is loaded or exported.
@@ -131,6 +132,7 @@ class Run:
         self._results.peak = {
             device: kept_peak(self.run_dir / PEAKS / f"{key}-{device.replace(':', '')}.json", device, here.threads)
             for device in self.spec.devices
+            if self._available.on(device)
         }
         found = find_calibration(cache_dir(), here)
         self._results.calibration = found.words if found else None
@@ -145,7 +147,7 @@ class Run:
         settings = self.spec.sam
         if settings is None:
             return stores
-        lanes = plan_lanes(self.spec)
+        lanes = self._available.anywhere
         for name in settings.models:
             sam = load_sam(name, settings.checkpoints.get(name), settings.seed(name), settings.masks)
             export = partial(self._export_sam, sam, planned)
@@ -154,7 +156,9 @@ class Run:
             sources = self._artifacts(name, key, (sam.encoder, sam.decoder), lanes, export)
             for task in planned:
                 for device in self.spec.devices:
-                    stores.setdefault(task.name, self._pseudolabel(task, sam, key, sources, device, lanes))
+                    store = self._pseudolabel(task, sam, key, sources, device)
+                    if self._available.on(device):
+                        stores.setdefault(task.name, store)
         return stores
 
     def _export_sam(self, sam: LoadedSam, planned: Sequence[PlannedTask], folder: Path, precision: str) -> Manifest:
@@ -167,9 +171,7 @@ class Run:
         samples = [sample for task in planned for sample in task_samples(task.task, sam.model)]
         return sam.export(folder, precision, samples)
 
-    def _pseudolabel(
-        self, planned: PlannedTask, sam: LoadedSam, key: str, sources: Sources, device: str, lanes: tuple[LaneKey, ...]
-    ) -> LabelStore:
+    def _pseudolabel(self, planned: PlannedTask, sam: LoadedSam, key: str, sources: Sources, device: str) -> LabelStore:
         settings = self.spec.sam
         if settings is None:
             raise ValueError("the pseudo-label stage needs spec.sam")
@@ -180,7 +182,7 @@ class Run:
         content = {"weights": key, "seed": self.spec.data.seed, **settings.model_dump(include=DECIDES)}
         no_dice = RANDOM_WEIGHTS if sam.weights.random else None
         group = self._group(
-            "pseudolabel", planned, model.name, settings.prompts, device, lanes, planned.cases, content, no_dice
+            "pseudolabel", planned, model.name, settings.prompts, device, planned.cases, content, no_dice
         )
         store = LabelStore(self.run_dir, group)
         work = Work(
@@ -225,16 +227,14 @@ class Run:
                 f"{planned.name}: UNet {variant} does not know {absent}; its Dice leaves them out"
             )
         name = f"{unet.config.name}-{planned.name}-{variant}"
-        lanes = plan_lanes(self.spec)
+        lanes = self._available.anywhere
         calibration = replace(planned.task, cases=planned.train or planned.cases)
         key = weights_key(unet.weights.key, [(calibration, calibration.cases)], lanes)
         export = partial(_export_unet, unet, calibration)
         sources = self._artifacts(name, key, (unet.unet,), lanes, export)
         for device in self.spec.devices:
             group = replace(
-                self._group(
-                    "segment", planned, unet.config.name, (variant,), device, lanes, planned.test, used.content
-                ),
+                self._group("segment", planned, unet.config.name, (variant,), device, planned.test, used.content),
                 sliding_window=used.sliding_window,
                 preprocessing=used.seen_as.describe(),
                 whole_volumes=used.whole_volumes,
@@ -259,24 +259,28 @@ class Run:
 
     def _group(
         self, stage: Stage, planned: PlannedTask, model: str, variants: tuple[str, ...], device: str,
-        lanes: tuple[LaneKey, ...], cases: tuple[CaseFiles, ...], content: Mapping[str, object],
-        no_dice: str | None = None,
+        cases: tuple[CaseFiles, ...], content: Mapping[str, object], no_dice: str | None = None,
     ) -> Group:  # fmt: skip
         content = {**content, "margin": self._margin}
         decides = {**content, **self._environment.model_dump(include={"cpu", "gpu", "libraries", "variables"})}
-        return make_group(self.spec, stage, planned, model, variants, device, lanes, cases, decides, no_dice)
+        lanes = self._available.on(device)
+        group = make_group(self.spec, stage, planned, model, variants, device, lanes, cases, decides, no_dice)
+        return replace(group, skipped=self._available.skipped(device))
 
-    def _measure(self, group: Group, work: Work, parts: Sequence[Exportable]) -> None:
+    def _records(self, group: Group, work: Work) -> Sequence[CaseRecord]:
         advance = self.progress.start(group.title, len(group.cases))
         on_progress: Callable[[float], None] = lambda cases: advance(cases, "")  # noqa: E731
-        records = Measuring(self.run_dir, group, work, self.spec, self._margin, on_progress).records()
+        return Measuring(self.run_dir, group, work, self.spec, self._margin, on_progress).records()
+
+    def _measure(self, group: Group, work: Work, parts: Sequence[Exportable]) -> None:
+        records = self._records(group, work) if group.lanes else []
         costs = ModuleCosts({part.name: flops_of(part) for part in parts}, self._results.peak.get(group.device))
         cells, comparisons = collect_cells(group, records, self.spec, self._margin, costs)
         self._results.cells.extend(cells)
         self._results.comparisons.extend(comparisons)
         self._results.pictures.extend(picture for record in records for picture in record.pictures)
         self._seconds += [record.seconds for record in records]
-        if group.stage == "pseudolabel":
+        if group.stage == "pseudolabel" and records:
             info = next(task for task in self._results.tasks if task.name == group.planned.name)
             info.slices = sum(record.slices for record in records)
 

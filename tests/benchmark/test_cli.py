@@ -236,7 +236,7 @@ def test_a_budget_is_a_time_and_sets_the_specifications(sambench, spec, make_tas
     """Also in the command that repeats the run."""
     told = []
 
-    def execute(spec, out, command, progress):
+    def execute(spec, out, command, progress, skip_unavailable):
         told.append((spec.measure.budget_s, command))
         raise InputError("seen enough")
 

@@ -1,0 +1,106 @@
+"""`sambench doctor` as a person or a program meets it: exit codes, mistakes, 80 columns, JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark import cli_doctor
+from benchmark.doctor import job
+from benchmark.doctor.job import Doctor
+from benchmark.doctor.needs import Needs
+from benchmark.doctor.probe import Tried
+from benchmark.doctor.schema import Diagnosis
+from runners.registry import REAL_BACKENDS
+from tests.benchmark.doctor.planted import without_driver
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which everything works on the CPU, and no process is started to find out."""
+    monkeypatch.setattr(Doctor, "_facts", lambda doctor, folder: without_driver())
+    monkeypatch.setattr(Doctor, "_prepare", lambda doctor, folder: ({}, None))
+    monkeypatch.setattr(Doctor, "_try", lambda doctor, worker, precision, unwritten: Tried("works", None, 3e-7, 1e-3))
+
+    class NoWorker:
+        alive = True
+
+        def __init__(self, *_: Any) -> None: ...
+
+        def stop(self) -> None: ...
+
+        kill = stop
+
+    monkeypatch.setattr(job, "Worker", NoWorker)
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Any:
+    def write(devices: str) -> Path:
+        path = tmp_path / "mine.yaml"
+        path.write_text(f"name: t\ndata: {{root: ., tasks: [T]}}\nsam: null\nunet: {{}}\ndevices: {devices}\n")
+        return path
+
+    return write
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_specification_an_absent_gpu_is_told_and_no_failure(sambench) -> None:
+    code, out, _ = sambench("doctor")
+    assert code == 0
+    assert all(backend in out for backend in REAL_BACKENDS), "no name is cut off"
+    assert "To mend:" in out and "sudo ubuntu-drivers install" in out
+    assert out.rstrip().endswith("nothing works on cuda.")
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize(("devices", "code"), [("[cpu]", 0), ("[cpu, cuda]", 1), ("[cuda]", 1)])
+def test_the_exit_code_is_about_what_the_specification_needs(sambench, spec, devices, code) -> None:
+    found, out, _ = sambench("doctor", spec(devices))
+    assert found == code
+    last = " ".join(out.split())
+    assert ("needs more than works here" in last) == bool(code)
+    assert ("--skip-unavailable" in last) == (devices == "[cpu, cuda]"), "of [cuda] nothing would be left"
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_one_device_alone_decides_where_it_is_named(sambench, spec) -> None:
+    assert sambench("doctor", spec("[cpu, cuda]"), "--device", "cuda")[0] == 1
+    assert sambench("doctor", spec("[cpu, cuda]"), "--device", "cpu")[0] == 0
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_json_is_the_diagnosis_and_nothing_else(sambench) -> None:
+    code, out, _ = sambench("doctor", "--format", "json", "--device", "cpu", "--device", "cuda")
+    found = Diagnosis.model_validate_json(out)
+    assert code == 0 and found.ok
+    assert {one.backend for one in found.checks} == set(REAL_BACKENDS)
+    assert found.remedies[0].commands
+
+
+def test_mistakes_are_one_sentence_and_code_2(sambench, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("name: t\ndata: {root: ., tasks: [T]}\nbackends: [caffe]\n")
+    for words, told in (
+        (["--device", "tpu"], "--device: 'tpu' is not a device"),
+        ([tmp_path / "none.yaml"], "none.yaml"),
+        ([tmp_path / "bad.yaml"], "caffe"),
+    ):
+        code, _, err = sambench("doctor", *words)
+        assert code == 2 and err.startswith("error: ") and told in err and len(err.splitlines()) == 1
+
+
+def test_an_interruption_ends_with_a_sentence(sambench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(doctor: Doctor) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Doctor, "diagnose", interrupted)
+    code, _, err = sambench("doctor")
+    assert code == 130 and "interrupted" in err
+
+
+def test_needs_are_read_from_the_specification_that_is_named(spec) -> None:
+    found = cli_doctor._needs(spec("[cuda]"), None)
+    assert isinstance(found, Needs) and found.file == "mine.yaml" and found.devices == ("cuda",)
