@@ -19,7 +19,8 @@ from benchmark.results import LaneKey, Stage
 from benchmark.sections import TaskSettings
 from benchmark.spec import REFERENCE_BACKEND, Spec
 from benchmark.training.split import draw_cases, split_cases
-from runners.registry import PRECISIONS
+from runners.device import Device
+from runners.registry import precisions_on
 
 REFERENCE_LANE = LaneKey(REFERENCE_BACKEND)
 """What every other lane is held against: PyTorch in fp32."""
@@ -147,7 +148,9 @@ def threads_of(spec: Spec) -> int:
 
 def plan_lanes(spec: Spec) -> tuple[LaneKey, ...]:
     """Every backend in every precision it runs; the reference lane is there whenever its backend is."""
-    lanes = [LaneKey(backend, p) for backend in spec.backends for p in spec.precisions if p in PRECISIONS[backend]]
+    kinds = {Device.parse(name).kind for name in spec.devices}
+    able = {backend: {p for kind in kinds for p in precisions_on(backend, kind)} for backend in spec.backends}
+    lanes = [LaneKey(backend, p) for backend in spec.backends for p in spec.precisions if p in able[backend]]
     if REFERENCE_BACKEND in spec.backends and REFERENCE_LANE not in lanes:
         lanes.insert(0, REFERENCE_LANE)
     return tuple(lanes)

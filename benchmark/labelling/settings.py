@@ -13,7 +13,7 @@ from benchmark.prompts import find_strategy
 from benchmark.sections import OnOutOfMemory, Section, known
 from exporters.sam import SAM_MODELS
 from runners.device import Device
-from runners.registry import FILE_PRECISION, PRECISIONS, REAL_BACKENDS
+from runners.registry import FILE_PRECISION, PRECISIONS, REAL_BACKENDS, has_own_file
 
 ALL_GPUS = "cuda:all"
 """The device that means every GPU that the driver shows."""
@@ -87,10 +87,11 @@ class LabelSettings(Section):
     @classmethod
     def _known_precision(cls, precision: str, info: ValidationInfo) -> str:
         # The backend is not there if it was refused, which is told already.
-        able = PRECISIONS[info.data.get("backend", "onnxruntime")]
+        backend = info.data.get("backend", "onnxruntime")
+        able = PRECISIONS[backend]
         if precision in able and precision in FILE_PRECISION:
             raise ValueError(f"{precision} has no export that a gate was held to, so only runs use it; take {able[0]}")
-        return known((precision,), [one for one in able if one not in FILE_PRECISION], "precision of this backend")[0]
+        return known((precision,), [one for one in able if has_own_file(backend, one)], "precision of this backend")[0]
 
 
 def parse_settings(**given: Any) -> LabelSettings:

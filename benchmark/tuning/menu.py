@@ -17,8 +17,9 @@ Options = Mapping[str, Mapping[str, tuple[Any, ...]]]
 
 def make_menu(settings: TuneSettings, workload: Workload, options: Options) -> tuple[list[Candidate], dict[str, str]]:
     """The candidates, and lanes that cannot run here with the reason."""
-    lanes = lanes_of(settings.backends, settings.precisions)
-    absent = absences(lanes, Device.parse(settings.device))
+    device = Device.parse(settings.device)
+    lanes = lanes_of(settings.backends, settings.precisions, device.kind)
+    absent = absences(lanes, device)
     menu = Menu(
         lanes=tuple(lane for lane in lanes if str(lane) not in absent),
         threads=settings.threads_tried,
