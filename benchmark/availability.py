@@ -97,7 +97,8 @@ def lane_absence(lane: LaneKey, device_name: str) -> str | None:
     if reason is not None:
         return f"device {device}: {reason}"
     try:
-        absence = import_backend(lane.backend).absence(device)
+        kind = import_backend(lane.backend)
+        absence = kind.absence(device) or kind.inapplicable(device, lane.precision)
         if absence is None:
             # A backend may refuse a precision on a device when it is made.
             source = ModuleSource(NOTHING.name, NOTHING.signature, precision=lane.precision)

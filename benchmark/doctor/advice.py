@@ -134,7 +134,7 @@ def _ort_on_cuda(check: Check, facts: Facts) -> Remedy | None:
     if check.backend == "tensorrt":
         missing = [name for name, found in build.tensorrt_libraries.items() if not found]
         if missing:
-            return _missing_tensorrt(missing, build.cuda)
+            return _missing_tensorrt(missing)
     return _as_told(check)
 
 
@@ -177,17 +177,14 @@ def wheel_of(library: str, cuda: int) -> str | None:
     return f'"{package}=={cuda}.*"' if package.startswith("nvidia-cuda-") else package
 
 
-def _missing_tensorrt(missing: list[str], cuda: str) -> Remedy:
-    # libnvinfer.so.10, nvinfer_10.dll: TensorRT 10.
-    found = re.search(r"(?:\.so\.|_)(\d+)", missing[0])
-    version = f"=={found[1]}.*" if found else ""
+def _missing_tensorrt(missing: list[str]) -> Remedy:
     return Remedy(
         problem=f"TensorRT's libraries are not here: {', '.join(missing)} cannot be loaded",
         steps=[
-            "install them, for the CUDA that ONNX Runtime wants:",
+            "install them:",
             "where they are still not found, put the folder `tensorrt_libs` of that package on the library path",
         ],
-        commands=[f'pip install "tensorrt-cu{cuda.partition(".")[0]}{version}"'],
+        commands=['pip install "sambench[tensorrt]"'],
     )
 
 

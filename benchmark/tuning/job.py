@@ -19,7 +19,7 @@ from benchmark.run import Progress
 from benchmark.sections import MeasureSpec
 from benchmark.stopwatch import stopwatch
 from benchmark.tuning.budget import Budget
-from benchmark.tuning.candidates import OPTIONS, REFERENCE, Candidate, next_up
+from benchmark.tuning.candidates import REFERENCE, Candidate, next_up, options_on
 from benchmark.tuning.gate import Maps
 from benchmark.tuning.heats import BUDGET_SPENT, LEAST_LIMIT_S, Racing, entrants, waiting_for
 from benchmark.tuning.menu import Options, make_menu
@@ -35,6 +35,7 @@ from benchmark.tuning.workload import Workload, content_of, make_workload
 from exporters.fetch import cache_dir
 from exporters.parity import GATE
 from runners.base import RunnerError
+from runners.device import Device
 
 LOGS = "logs"
 MOST_IN_A_RACE = 6
@@ -55,7 +56,7 @@ class Tuning:
         out: the folder.
         progress: told how far it is.
         command: the command line that repeats it.
-        options: what is varied of each backend.
+        options: what is varied of each backend; by default what suits the device.
         measure: how turns are taken.
     """
 
@@ -63,7 +64,7 @@ class Tuning:
     out: Path
     progress: Progress
     command: str
-    options: Options = field(default_factory=lambda: OPTIONS)
+    options: Options | None = None
     measure: MeasureSpec = field(default_factory=MeasureSpec)
     notes: list[str] = field(default_factory=list)
     _here: Environment = field(init=False)
@@ -89,7 +90,8 @@ class Tuning:
         self.settings.check()
         self._here = environment(self.settings.default_threads)
         self._work = make_workload(self.settings, self._here.libraries, self.out / LOGS)
-        self._candidates, self._absent = make_menu(self.settings, self._work, self.options)
+        options = options_on(Device.parse(self.settings.device).kind) if self.options is None else self.options
+        self._candidates, self._absent = make_menu(self.settings, self._work, options)
         return self._candidates, self._absent
 
     def execute(self) -> TuneResult:

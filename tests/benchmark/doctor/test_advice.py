@@ -86,7 +86,7 @@ SITUATIONS: dict[str, tuple[Check, Facts, str, tuple[str, ...]]] = {
     ),
     "TensorRT's libraries missing": (
         check("tensorrt", state="unavailable"), facts(onnxruntime={"tensorrt_libraries": {"libnvinfer.so.10": False}}),
-        "libnvinfer.so.10 cannot be loaded", ('pip install "tensorrt-cu13==10.*"',),
+        "libnvinfer.so.10 cannot be loaded", ('pip install "sambench[tensorrt]"',),
     ),
     "the GPU's memory is taken": (
         check(reason="CUDA error: out of memory"), facts(), "cuda has no memory left", ("nvidia-smi",),
