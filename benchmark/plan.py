@@ -20,7 +20,7 @@ from benchmark.sections import TaskSettings
 from benchmark.spec import REFERENCE_BACKEND, Spec
 from benchmark.training.split import draw_cases, split_cases
 from runners.device import Device
-from runners.registry import precisions_on
+from runners.registry import FILE_PRECISION, precisions_on
 
 REFERENCE_LANE = LaneKey(REFERENCE_BACKEND)
 """What every other lane is held against: PyTorch in fp32."""
@@ -202,8 +202,24 @@ def weights_key(weights: str, data: Sequence[tuple[Task, Sequence[CaseFiles]]], 
     """Changes with a model's weights, and with the data where a precision is calibrated on them."""
     if all(lane.precision != "int8-static" for lane in lanes):
         return weights
-    told = [fingerprint(task, tuple(cases)) for task, cases in data]
-    return sha256_text(weights, json.dumps(told, default=str, sort_keys=True))
+    return sha256_text(weights, _told([fingerprint(task, tuple(cases)) for task, cases in data]))
+
+
+def kept_export_key(weights: str, task: Task, precision: str) -> str:
+    """The key of an export that is kept for all runs: a file of a reduced precision is held against PyTorch on a task.
+
+    Args:
+        weights: changes with the weights, and with what else the graph depends on.
+        task: whose slices its parity ladder and its calibration take.
+        precision: to run in.
+    """
+    if FILE_PRECISION.get(precision, precision) == "fp32":
+        return weights
+    return sha256_text(weights, _told(fingerprint(task, task.cases)))
+
+
+def _told(content: object) -> str:
+    return json.dumps(content, default=str, sort_keys=True)
 
 
 def chosen_slices(volume: Volume, spec: Spec) -> list[Slice]:

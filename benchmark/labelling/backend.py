@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from benchmark.data.msd import Task
 from benchmark.files import sha256_text
 from benchmark.labelling.settings import LabelSettings
 from benchmark.lanes import LaneSettings, module_source, open_lanes
-from benchmark.plan import fingerprint
+from benchmark.plan import kept_export_key
 from benchmark.records import LaneRecord
 from benchmark.results import LaneKey
 from benchmark.run import Progress
@@ -79,9 +78,7 @@ def labelling_sources(
     if settings.backend in WANTS_MODULE:
         return [module_source(part, Path()) for part in parts]
     name, precision = sam.model.name, settings.precision
-    key = sha256_text(sam.weights.key, settings.masks)
-    if precision != "fp32":  # held against PyTorch, and `int8-static` calibrated, on this task
-        key = sha256_text(key, json.dumps(fingerprint(task, task.cases), default=str, sort_keys=True))
+    key = kept_export_key(sha256_text(sam.weights.key, settings.masks), task, precision)
 
     def export(folder: Path, precision: str) -> Manifest:
         advance = progress.start(f"export {name} to ONNX in {precision} and verify it; kept for the next time", 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.artifacts import ensure_artifact
-from benchmark.data.msd import CaseFiles, Task
+from benchmark.data.msd import CaseFiles
 from benchmark.data.slices import Slice
 from benchmark.data.volume import load_volume
 from benchmark.errors import InputError
@@ -19,7 +19,7 @@ from benchmark.files import sha256_text
 from benchmark.lanes import module_source
 from benchmark.measure.workers import WorkerError
 from benchmark.metrics import Labels
-from benchmark.plan import PlannedTask, chosen_slices, fingerprint
+from benchmark.plan import PlannedTask, chosen_slices, fingerprint, kept_export_key
 from benchmark.prompts import Prompter
 from benchmark.results import LaneKey
 from benchmark.run import Progress
@@ -190,7 +190,7 @@ def _sam(
         export=export,
         name=sam.model.name,
         # As `sambench label` keeps its exports, so that neither makes the other's again.
-        key=lambda precision: _with_data(sha256_text(sam.weights.key, given.masks), task, task.cases, precision),
+        key=lambda precision: kept_export_key(sha256_text(sam.weights.key, given.masks), task, precision),
     )
 
 
@@ -225,7 +225,7 @@ def _unet(
         parts=(unet.unet,),
         export=export,
         name=f"{unet.config.name}-{task.name}-{variant}",
-        key=lambda precision: _with_data(unet.weights.key, task, task.cases, precision),
+        key=lambda precision: kept_export_key(unet.weights.key, task, precision),
     )
 
 
@@ -240,12 +240,6 @@ def _most_windows(used: Segmentation, units: Sequence[WorkUnit]) -> int:
             count *= ceil(max(size - patch, 0) / max(1, int(patch * (1 - used.windows.overlap)))) + 1
         counts.append(count)
     return max(counts)
-
-
-def _with_data(weights: str, task: Task, cases: Sequence[CaseFiles], precision: str) -> str:
-    if precision in ("fp32", "bf16"):
-        return weights
-    return sha256_text(weights, json.dumps(fingerprint(task, tuple(cases)), default=str, sort_keys=True))
 
 
 def content_of(settings: TuneSettings, workload: Workload, here: Mapping[str, Any]) -> str:
