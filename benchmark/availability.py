@@ -106,3 +106,19 @@ def lane_absence(lane: LaneKey, device_name: str) -> str | None:
     except RunnerError as error:
         return str(error)
     return absence
+
+
+def require_lane(lane: LaneKey, device: str, field: str) -> None:
+    """Refuses a backend in a precision that cannot run on a device, before anything is loaded or written.
+
+    Args:
+        lane: the two.
+        device: where.
+        field: where the user named it.
+
+    Raises:
+        InputError: why it cannot.
+    """
+    absence = lane_absence(lane, device)
+    if absence is not None:
+        raise InputError(f"{field}: {absence}")

@@ -46,6 +46,7 @@ from runners.onnx_providers import (
 )
 from runners.onnx_session import NO_WAIT, VALUES, session_options
 from runners.ort_tensor import SHARES, OrtTensor, on_cpu, own, placed_on
+from runners.out_of_memory import is_out_of_memory
 from runners.registry import PRECISIONS
 
 if TYPE_CHECKING:
@@ -199,7 +200,12 @@ class OnnxRuntimeRunner(Runner):
         names = [spec.name for spec in self.source.signature.outputs]
         for name in names:
             binding.bind_output(name, self.device.kind, self.device.index)
-        session.run_with_iobinding(binding, self._run_options())
+        try:
+            session.run_with_iobinding(binding, self._run_options())
+        except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
+            if is_out_of_memory(error):
+                raise
+            raise RunnerError(f"{self.source.name}: ONNX Runtime failed in a call ({one_line(error)})") from None
         if self.event_clock is not None:
             self.event_clock.stop()
         binding.synchronize_outputs()
@@ -312,6 +318,11 @@ class OnnxRuntimeRunner(Runner):
 def _refusal(error: Exception) -> str:
     """What ONNX Runtime has against a graph, in one line that goes on from `because`."""
     return f"ONNX Runtime cannot capture it ({_first_line(error)})"
+
+
+def one_line(error: Exception, most: int = 300) -> str:
+    """What an error says, without line breaks: what counts often stands on its second line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:most]
 
 
 def _first_line(error: Exception) -> str:

@@ -26,6 +26,7 @@ OPTIONS: list[tuple[list[Any], str]] = [
     (["--prompt", "circle"], "--prompt: prompt strategy 'circle': there is no such one; known are"),
     (["--backend", "caffe"], "--backend: 'caffe' is no backend; choose from"),
     (["--backend", "pytorch", "--precision", "fp16"], "--precision: 'fp16' is no precision of this backend; choose"),
+    (["--backend", "tensorrt"], "--backend: backend tensorrt: not applicable to device cpu"),
     (["--device", "gpu"], "--device: 'gpu' is not a device; use cpu, cuda or cuda:N, or cuda:all"),
     (["--on-out-of-memory", "swap"], "--on-out-of-memory: must be 'fail' or 'halve', not 'swap'"),
     (["--per", "voxel"], "--per: must be 'object' or 'component', not 'voxel'"),
