@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from benchmark.devices import require_devices, require_training_device
 from benchmark.errors import InputError
 from benchmark.plan import plan_lanes
-from benchmark.preflight import require_backends, require_devices, require_training_device
+from benchmark.preflight import require_backends
 from benchmark.results import LaneKey
 from benchmark.spec import Spec
 from runners.base import ModuleSource, RunnerError, Signature

@@ -11,6 +11,7 @@ from typing import Any
 from benchmark import __version__
 from benchmark.availability import require_lane
 from benchmark.data.msd import CaseFiles, Task, TaskOverride, open_task
+from benchmark.devices import require_device
 from benchmark.errors import InputError
 from benchmark.labelling.backend import labelling_sources, opened_pipeline
 from benchmark.labelling.cases import CaseLabeller, prompter_of
@@ -20,7 +21,7 @@ from benchmark.labelling.settings import ALL_GPUS, LabelSettings
 from benchmark.labelling.shard import Recipe
 from benchmark.labelling.shards import Shards
 from benchmark.measure.environment import environment
-from benchmark.preflight import require_device, require_threads, require_weights, sole_user
+from benchmark.preflight import require_threads, require_weights, sole_user
 from benchmark.results import LaneKey
 from benchmark.run import Progress
 from benchmark.stages.sam_input import SamInput

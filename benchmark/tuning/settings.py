@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.data.msd import CaseFiles
+from benchmark.devices import require_device
 from benchmark.errors import InputError
 from benchmark.measure.environment import available_cores
 from benchmark.plan import PlannedTask, plan_tasks
-from benchmark.preflight import require_device, require_threads, require_weights
+from benchmark.preflight import require_threads, require_weights
 from benchmark.prompts import find_strategy
 from benchmark.sections import known
 from benchmark.spec import Spec, parse_spec
