@@ -123,6 +123,8 @@ def _general(checks: Sequence[Check], asked: Sequence[str]) -> tuple[str, bool]:
     broken = [device for device, check in base.items() if check.state not in WORKING]
     if "cpu" in broken:
         return f"Nothing can be measured: PyTorch fp32 on the CPU, the reference: {base['cpu'].reason}.", False
+    # A GPU that nobody asked for and that is not there is told, and no failure.
+    missed = [device for device in broken if device in asked]
     parts = []
     for device in dict.fromkeys(check.device for check in checks):
         # What a backend is not made for is nothing that fails to work here.
@@ -130,11 +132,10 @@ def _general(checks: Sequence[Check], asked: Sequence[str]) -> tuple[str, bool]:
             one for one in checks if one.device == device and (one.state != "unavailable" or one.remedy is not None)
         ]
         working = sum(check.state in WORKING for check in here)
-        parts.append(f"{working} of {len(here)} lanes work on {device}" if working else f"nothing works on {device}")
-    # Without a device that was asked for, a GPU that is not there is told and no failure.
-    missed = [device for device in broken if device in asked]
-    if missed:
-        parts.append(f"asked for: PyTorch fp32 does not work on {join(missed)}")
+        told = f"{working} of {len(here)} lanes work on {device}" if working else f"nothing works on {device}"
+        if device in missed:
+            told += ", which was asked for" + (": PyTorch fp32, the reference there, does not" if working else "")
+        parts.append(told)
     words = "; ".join(parts)
     return f"{words[:1].upper()}{words[1:]}.", not missed
 

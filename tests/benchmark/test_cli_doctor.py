@@ -119,7 +119,8 @@ def test_a_backend_that_is_not_made_for_a_device_is_sent_to_no_driver(sambench) 
     _, out, _ = sambench("doctor")
     told = " ".join(out.split())
     number = told.partition(". not applicable to device cuda; OpenVINO runs on CPUs here")[0].split()[-1]
-    rows = [line.split() for line in out.partition("on cuda\n")[2].splitlines() if line.strip()]
+    lines = [line.split() for line in out.splitlines() if line.strip()]
+    rows = lines[lines.index(["on", "cuda"]) :]
     (mine,) = (row for row in rows if row[0] == "openvino")
     (other,) = (row for row in rows if row[0] == "tensorrt")
     assert mine[-1] == number and other[-1] != number
