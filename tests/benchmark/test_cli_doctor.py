@@ -115,6 +115,21 @@ def test_nothing_is_cut_off_at_any_width(sambench, spec, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_library_that_is_missing_keeps_its_name_in_one_piece(
+    sambench, monkeypatch: pytest.MonkeyPatch, width
+) -> None:
+    missing = {"libnvinfer_plugin.so.10": False, "libnvonnxparser.so.10": False}
+    here = without_driver()
+    assert here.onnxruntime is not None
+    build = here.onnxruntime.model_copy(update={"tensorrt_libraries": missing})
+    monkeypatch.setattr(Doctor, "_facts", lambda doctor, folder: here.model_copy(update={"onnxruntime": build}))
+    monkeypatch.setenv("COLUMNS", str(width))
+    facts = sambench("doctor", "--device", "cuda")[1].partition("on cuda")[0]
+    assert all(name in facts for name in (*missing, "provider's", "libcuda"))
+
+
+@pytest.mark.usefixtures("no_gpu")
 def test_a_backend_that_is_not_made_for_a_device_is_sent_to_no_driver(sambench) -> None:
     _, out, _ = sambench("doctor")
     told = " ".join(out.split())
