@@ -24,6 +24,14 @@ class Output(str, Enum):
     json = "json"
 
 
+def _output(text: str) -> Output:
+    """Typer's own reading of an enumeration, in its words; some of its versions put `Value error` before them."""
+    try:
+        return Output(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(repr(one.value) for one in Output)}.") from None
+
+
 def doctor(
     spec: Annotated[
         Path | None,
@@ -35,7 +43,15 @@ def doctor(
         list[str] | None,
         typer.Option(help="Check this one alone; may be given again. Default: cpu and every GPU.", show_default=False),
     ] = None,
-    format_: Annotated[Output, typer.Option("--format", help="For people, or for a program.")] = Output.text,
+    format_: Annotated[
+        Output,
+        typer.Option(
+            "--format",
+            parser=_output,
+            metavar=f"[{'|'.join(one.value for one in Output)}]",
+            help="For people, or for a program.",
+        ),
+    ] = Output.text,
 ) -> None:
     """Tell what works here: run a small network by every backend, on every device, in every precision.
 
@@ -81,7 +97,17 @@ def _devices(names: list[str] | None) -> list[str] | None:
 
 def _needs(spec: Path, devices: list[str] | None) -> Needs:
     from benchmark.doctor.needs import needs_of
+    from benchmark.errors import InputError
     from benchmark.spec import load_spec
+    from reports.text import join
 
     needs = needs_of(load_spec(spec), spec.name)
-    return needs if devices is None else needs.on(devices)
+    if devices is None:
+        return needs
+    unused = [one for one in devices if one not in needs.devices]
+    if unused:
+        raise InputError(
+            f"--device: {spec.name} does not use {join(unused)}, it uses {join(list(needs.devices))}; name one of "
+            "these, or leave the specification out"
+        )
+    return needs.on(devices)

@@ -24,7 +24,7 @@ from runners.base import (
 )
 from runners.device import Device
 from runners.effective import effective_precision, products_note
-from runners.registry import PRECISIONS
+from runners.registry import PRECISIONS, not_made_for
 
 PLUGIN = "CPU"
 HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -97,9 +97,8 @@ class OpenVinoRunner(Runner):
     @classmethod
     def absence(cls, device: Device) -> str | None:
         """On any device but the CPU: its GPU plugin is for Intel's."""
-        if device.kind == "cpu":
-            return None
-        return f"device {device} for openvino: it runs on only a CPU; use device cpu or leave openvino out"
+        reason = not_made_for(cls.backend, str(device))
+        return reason and f"backend {cls.backend}: {reason}, so leave it out or use device cpu"
 
     def _load(self) -> None:
         absent = self.absence(self.device)

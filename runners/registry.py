@@ -39,6 +39,12 @@ GPU_PRECISIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Those of them that a backend runs on a GPU alone."""
 
+ONLY_ON: Mapping[str, tuple[str, str]] = {
+    "tensorrt": ("cuda", "TensorRT runs on NVIDIA GPUs alone"),
+    "openvino": ("cpu", "OpenVINO runs on CPUs here"),
+}
+"""Backends that are for one kind of device: that kind, and what they say on the other one."""
+
 FILE_PRECISION: Mapping[str, str] = {"bf16": "fp32"}
 """Precisions that a backend makes of another one's file by itself; the others have files of their own."""
 
@@ -68,6 +74,19 @@ def precisions_on(backend: str, kind: str) -> tuple[str, ...]:
     """
     gpu_only = GPU_PRECISIONS.get(backend, ()) if kind == "cpu" else ()
     return tuple(precision for precision in PRECISIONS[backend] if precision not in gpu_only)
+
+
+def not_made_for(backend: str, device: str) -> str | None:
+    """Why a backend can never run on a device, whatever is installed; None where it is made for that kind.
+
+    Args:
+        backend: a key of `BACKENDS`.
+        device: `cpu`, `cuda` or `cuda:N`.
+    """
+    kind, words = ONLY_ON.get(backend, (None, ""))
+    if kind is None or device.partition(":")[0] == kind:
+        return None
+    return f"not applicable to device {device}; {words}"
 
 
 def import_backend(backend: str) -> type[Runner]:

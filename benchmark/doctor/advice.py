@@ -6,6 +6,7 @@ import re
 
 from benchmark.doctor.advice_driver import without_driver
 from benchmark.doctor.schema import Check, Facts, Remedy, Version
+from runners.registry import not_made_for
 
 OLDEST_DRIVER = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
 """CUDA → the oldest driver on Linux that runs all its minor versions (NVIDIA, CUDA Compatibility, minor version
@@ -28,7 +29,7 @@ def advise(check: Check, facts: Facts) -> Remedy | None:
         check: what was tried, and how it ended.
         facts: what is here.
     """
-    if check.state in ("works", "slow"):
+    if check.state in ("works", "slow") or not_made_for(check.backend, check.device) is not None:
         return None
     if check.device == "cpu":
         return _on_cpu(check, facts)
@@ -39,18 +40,12 @@ def _on_cpu(check: Check, facts: Facts) -> Remedy | None:
     if (doubled := _doubled(check, facts)) is not None:
         return doubled
     reason = check.reason or "no reason was told"
-    lacking = facts.system.missing_instructions.get(check.precision.partition("-")[0])
-    if check.state == "wrong" and lacking:
-        return Remedy(
-            problem=f"{check.backend} in {check.precision}: {reason}; this CPU lacks {lacking}",
-            steps=[f"leave {check.precision} out here, or take a CPU that has it"],
-        )
     install = re.search(r'`(pip install "sambench\[[\w-]+\]")`', reason)
     if install:
         return Remedy(problem=_headline(reason), steps=["install the extra that brings it"], commands=[install[1]])
     if "C++ compiler" in reason:
         return _compiler(facts)
-    # What is not made for a CPU says so itself, and nothing is to be mended.
+    # What the CPU has no instructions for, or is for GPUs alone, says so itself, and nothing is to be mended.
     return None if check.state == "unavailable" else _as_told(check)
 
 

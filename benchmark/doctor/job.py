@@ -23,7 +23,8 @@ from benchmark.doctor.schema import Check, Diagnosis, Driver, Facts, PackageChec
 from benchmark.doctor.told import told, verdict
 from benchmark.measure.workers import Worker, WorkerError, WorkerSettings
 from exporters.precision import PRECISIONS as FILE_PRECISIONS
-from runners.registry import FILE_PRECISION, PRECISIONS, REAL_BACKENDS, WANTS_MODULE
+from reports.text import backend_name
+from runners.registry import FILE_PRECISION, PRECISIONS, REAL_BACKENDS, WANTS_MODULE, not_made_for
 
 LIMIT_S = 180.0
 """For one call of a worker. TensorRT builds an engine in it; everything else takes seconds."""
@@ -71,7 +72,7 @@ class Doctor:
             checks = self._check_all(devices, facts, Path(folder), unwritten, reference)
         packages = package_checks(facts.packages, self.needs)
         checks, packages, remedies = prescribe(checks, packages, facts, self.needs, reference)
-        words, ok = verdict(checks, packages, reference, self.needs)
+        words, ok = verdict(checks, packages, reference, self.needs, self.devices or ())
         return Diagnosis(
             sambench_version=__version__,
             spec=self.needs.file if self.needs else None,
@@ -144,7 +145,8 @@ class Doctor:
         self, device: str, backend: str, facts: Facts, folder: Path, unwritten: Mapping[str, str], reference: str | None
     ) -> list[Check]:
         """A backend on a device: one process, and another one only after it ended."""
-        absent = _absence(device, facts)
+        # What is made for another kind of device asks for no driver, and needs no process to say so.
+        absent = not_made_for(backend, device) or _absence(device, facts)
         worker: Worker | None = None
         checks = []
         for precision in PRECISIONS[backend]:
@@ -216,11 +218,19 @@ def _absence(device: str, facts: Facts) -> str | None:
 
 
 def _check(backend: str, device: str, precision: str, tried: Tried, system: System) -> Check:
-    """What was tried, as it is told: right and without instructions for it is slow."""
+    """What was tried, as it is told.
+
+    Right without instructions for it is slow. A precision that the backend gave up for want of them, as it attests, is
+    not here: its answer is right, in another precision.
+    """
     state, reason = tried.state, tried.reason
     lacking = system.missing_instructions.get(precision.partition("-")[0]) if device == "cpu" else None
     if state == "works" and lacking:
         state, reason = "slow", f"the CPU lacks {lacking.partition(', ')[0]}"
+    elif state == "wrong" and lacking and tried.instead is not None:
+        short = precision.partition("-")[0]
+        state = "unavailable"
+        reason = f"this CPU has no {short} instructions ({lacking}), so {backend_name(backend)} ran in {tried.instead}"
     return Check(
         backend=backend, device=device, precision=precision, state=state, reason=reason,
         largest_error=tried.largest_error, tolerance=tried.tolerance, seconds=tried.seconds,

@@ -16,7 +16,7 @@ import numpy as np
 from benchmark.doctor.schema import State
 
 if TYPE_CHECKING:
-    from runners.base import Attestation, Runner
+    from runners.base import Runner
 
 TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 1e-1, "int8": 3e-1, "int8-static": 3e-1}
 """Of the largest output of PyTorch in fp32: the share of it that an answer may differ by. A backend that computes
@@ -33,6 +33,7 @@ class Tried:
 
     Attributes:
         largest_error: absolute, over all outputs and inputs; None where it did not run.
+        instead: the precision that it ran in, where that is another one than was asked for.
     """
 
     state: State
@@ -40,6 +41,7 @@ class Tried:
     largest_error: float | None = None
     tolerance: float | None = None
     seconds: float | None = None
+    instead: str | None = None
 
 
 class Preparation:
@@ -98,6 +100,7 @@ class Checks:
 
     def _run(self, runner: Runner, precision: str) -> Tried:
         from benchmark.doctor.tiny import feeds
+        from benchmark.measure.attest import attested, mismatch
 
         started = time.perf_counter()
         worst = largest = 0.0
@@ -111,11 +114,13 @@ class Checks:
                     difference = np.abs(answer[name].numpy().astype(np.float64) - expected[name])
                     worst = float(np.maximum(worst, difference.max()))  # keeps NaN
                     largest = max(largest, float(np.abs(expected[name]).max()))
-            otherwise = _ran_otherwise(self._device, precision, runner)
+            told = runner.attest()
+        otherwise = mismatch(self._device, precision, {"network": attested(told, precision, None)})
+        instead = None if told.precision == precision or told.device != self._device else told.precision
         allowed = TOLERANCE.get(precision, LOOSEST) * largest
         state, reason = judge(worst, allowed, otherwise)
         finite = worst if np.isfinite(worst) else None
-        return Tried(state, reason, finite, allowed, round(time.perf_counter() - started, 2))
+        return Tried(state, reason, finite, allowed, round(time.perf_counter() - started, 2), instead)
 
 
 def judge(error: float, allowed: float, otherwise: str | None) -> tuple[State, str | None]:
@@ -132,13 +137,6 @@ def judge(error: float, allowed: float, otherwise: str | None) -> tuple[State, s
         told = f"{error:.2g}" if np.isfinite(error) else "a value that is not finite"
         return "wrong", f"its answer differs from PyTorch's by {told}; {allowed:.2g} is accepted"
     return "works", None
-
-
-def _ran_otherwise(device: str, precision: str, runner: Runner) -> str | None:
-    from benchmark.measure.attest import attested, mismatch
-
-    told: Attestation = runner.attest()
-    return mismatch(device, precision, {"network": attested(told, precision, None)})
 
 
 def _reference(folder: Path, number: int) -> Path:

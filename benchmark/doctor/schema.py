@@ -98,7 +98,7 @@ class Check(Part):
     backend: str
     device: str
     precision: str
-    state: State
+    state: State = Field(description="`unavailable` is the terminal's `not here`; the meanings are in docs/doctor.md")
     reason: str | None = None
     largest_error: float | None = Field(default=None, description="absolute difference from PyTorch fp32 on the CPU")
     tolerance: float | None = Field(default=None, description="beyond which the answer counts as wrong")

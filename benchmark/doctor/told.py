@@ -83,7 +83,11 @@ def _libraries(found: Mapping[str, bool]) -> str:
 
 
 def verdict(
-    checks: Sequence[Check], packages: Sequence[PackageCheck], reference: str | None, needs: Needs | None
+    checks: Sequence[Check],
+    packages: Sequence[PackageCheck],
+    reference: str | None,
+    needs: Needs | None,
+    asked: Sequence[str] = (),
 ) -> tuple[str, bool]:
     """The last line, and whether the exit code is 0.
 
@@ -92,11 +96,12 @@ def verdict(
         packages: likewise.
         reference: why PyTorch fp32 on the CPU failed; None where it did not, or was not asked.
         needs: of the specification; None without one.
+        asked: devices that were named. Without a specification PyTorch fp32 has to work on each.
     """
     if reference is not None:
         return f"Nothing can be measured: PyTorch fp32 on the CPU, the reference, failed: {reference}.", False
     if needs is None:
-        return _general(checks)
+        return _general(checks, asked)
     broken = [check for check in checks if check.needed and check.state not in WORKING]
     absent = [one.package for one in packages if one.needed and one.version is None]
     if not broken and not absent:
@@ -113,10 +118,13 @@ def verdict(
     return f"{needs.file} needs more than works here: {join(parts)}{flag}.", False
 
 
-def _general(checks: Sequence[Check]) -> tuple[str, bool]:
-    base = [check for check in checks if (check.backend, check.device, check.precision) == ("pytorch", "cpu", "fp32")]
-    if any(check.state not in WORKING for check in base):
-        return f"Nothing can be measured: PyTorch fp32 on the CPU, the reference: {base[0].reason}.", False
+def _general(checks: Sequence[Check], asked: Sequence[str]) -> tuple[str, bool]:
+    base = {check.device: check for check in checks if (check.backend, check.precision) == ("pytorch", "fp32")}
+    broken = [device for device, check in base.items() if check.state not in WORKING]
+    if "cpu" in broken:
+        return f"Nothing can be measured: PyTorch fp32 on the CPU, the reference: {base['cpu'].reason}.", False
+    # A GPU that nobody asked for and that is not there is told, and no failure.
+    missed = [device for device in broken if device in asked]
     parts = []
     for device in dict.fromkeys(check.device for check in checks):
         # What a backend is not made for is nothing that fails to work here.
@@ -124,8 +132,12 @@ def _general(checks: Sequence[Check]) -> tuple[str, bool]:
             one for one in checks if one.device == device and (one.state != "unavailable" or one.remedy is not None)
         ]
         working = sum(check.state in WORKING for check in here)
-        parts.append(f"{working} of {len(here)} lanes work on {device}" if working else f"nothing works on {device}")
-    return f"{'; '.join(parts).capitalize()}.", True
+        told = f"{working} of {len(here)} lanes work on {device}" if working else f"nothing works on {device}"
+        if device in missed:
+            told += ", which was asked for" + (": PyTorch fp32, the reference there, does not" if working else "")
+        parts.append(told)
+    words = "; ".join(parts)
+    return f"{words[:1].upper()}{words[1:]}.", not missed
 
 
 def _named(checks: Sequence[Check]) -> str:

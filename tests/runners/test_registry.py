@@ -11,7 +11,7 @@ import pytest
 
 from runners.base import ModuleSource, Runner
 from runners.device import Device
-from runners.registry import PRECISIONS, has_own_file, import_backend, make_runner, precisions_on
+from runners.registry import ONLY_ON, PRECISIONS, has_own_file, import_backend, make_runner, not_made_for, precisions_on
 from tests.runners.conftest import ON_CPU
 
 HEAVY = ("torch", "onnxruntime", "monai", "onnx")
@@ -65,6 +65,21 @@ def test_the_table_of_what_gpus_alone_run_is_what_the_backends_refuse(backend: s
     for precision in PRECISIONS[backend]:
         refused = kind.absence(Device("cpu")) or kind.inapplicable(Device("cpu"), precision)
         assert (refused is None) == (precision in precisions_on(backend, "cpu")), refused
+
+
+@pytest.mark.parametrize("backend", list(PRECISIONS))
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:3"])
+def test_what_is_for_one_kind_of_device_alone_says_the_same_when_it_is_asked_itself(backend: str, device: str) -> None:
+    """The doctor goes by the table, without importing the backend; a run asks the backend."""
+    reason = not_made_for(backend, device)
+    refused = f"not applicable to device {device}" in (import_backend(backend).absence(Device.parse(device)) or "")
+    assert refused == (reason is not None)
+    assert refused == (backend in ONLY_ON and device.partition(":")[0] != ONLY_ON[backend][0])
+
+
+def test_openvino_on_a_gpu_names_where_it_runs() -> None:
+    assert not_made_for("openvino", "cuda") == "not applicable to device cuda; OpenVINO runs on CPUs here"
+    assert not_made_for("openvino", "cpu") is None is not_made_for("onnxruntime", "cuda")
 
 
 def test_only_precisions_with_a_file_of_their_own_were_checked_when_they_were_made() -> None:

@@ -102,10 +102,6 @@ SITUATIONS: dict[str, tuple[Check, Facts, str, tuple[str, ...]]] = {
         check("openvino", "cpu", "unavailable", reason=NOT_INSTALLED),
         facts(), "the package openvino is not installed", ('pip install "sambench[openvino]"',),
     ),
-    "bf16 that ran in fp32 for want of instructions": (
-        check("openvino", "cpu", "wrong", precision="bf16", reason="asked to run in bf16 and ran in fp32"),
-        facts(system={"missing_instructions": {"bf16": "avx512_bf16"}}), "this CPU lacks avx512_bf16", (),
-    ),
     "a wrong answer": (
         check("onnxruntime", "cpu", "wrong", reason="its answer differs by 3"), facts(),
         "onnxruntime on cpu in fp32 ran and is not to be trusted: its answer differs by 3", (),
@@ -126,7 +122,11 @@ def test_each_situation_has_its_advice(name: str) -> None:
 def test_what_works_needs_none_and_what_a_backend_is_not_made_for_is_not_to_be_mended() -> None:
     assert advise(check(state="works"), without_driver()) is None
     assert advise(check("pytorch", "cpu", "slow", precision="bf16"), facts()) is None
-    assert advise(check("openvino", "cuda", "unavailable", reason="it runs on only a CPU"), facts()) is None
+    for here in (facts(), without_driver(), facts(driver=None)):
+        told = check("openvino", "cuda", "unavailable", reason="not applicable to device cuda; OpenVINO runs on CPUs")
+        assert advise(told, here) is None, "no driver would help it"
+    bf16 = check("openvino", "cpu", "unavailable", precision="bf16", reason="this CPU has no bf16 instructions")
+    assert advise(bf16, facts()) is None
     assert advise(check("tensorrt", "cpu", "unavailable", reason="not applicable to device cpu"), facts()) is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,7 +57,8 @@ def test_an_absent_driver_is_told_once_and_no_backend_is_asked(cpu_alone: Any) -
     assert {(one.state, one.reason) for one in away} == {("unavailable", ABSENT)}
     (place,) = {one.remedy for one in away}
     assert "no NVIDIA driver" in cpu_alone.remedies[place].problem
-    assert cpu_alone.ok and cpu_alone.verdict.endswith("nothing works on cuda.")
+    assert not cpu_alone.ok, "cuda was asked for"
+    assert cpu_alone.verdict.endswith("nothing works on cuda, which was asked for.")
 
 
 def test_the_facts_come_from_the_libraries_themselves(cpu_alone: Any) -> None:
@@ -201,6 +203,73 @@ def test_a_missing_package_of_a_model_counts_only_if_needed() -> None:
 def test_what_a_backend_is_not_made_for_is_not_counted_as_broken() -> None:
     checks = [check("pytorch", "cpu", "works"), check("tensorrt", "cpu", "unavailable")]
     assert verdict(checks, [], None, None) == ("1 of 1 lanes work on cpu.", True)
+
+
+PYTORCH = {device: check("pytorch", device, "works") for device in ("cpu", "cuda", "cuda:3")}
+
+
+@pytest.mark.parametrize(
+    ("devices", "broken", "asked", "ok"),
+    [
+        (("cpu", "cuda"), ("cuda",), (), True),  # found out by itself: told, and no failure
+        (("cpu", "cuda"), ("cuda",), ("cuda",), False),
+        (("cuda:3",), ("cuda:3",), ("cuda:3",), False),
+        (("cuda:3",), (), ("cuda:3",), True),
+        (("cpu", "cuda"), ("cpu",), (), False),
+    ],
+)
+def test_a_device_that_was_asked_for_has_to_work(devices, broken, asked, ok) -> None:
+    checks = [PYTORCH[one].model_copy(update={"state": "failed"} if one in broken else {}) for one in devices]
+    checks += [check("onnxruntime", one, "works") for one in devices]
+    words, found = verdict(checks, [], None, None, asked)
+    assert found is ok
+    told = ", which was asked for: PyTorch fp32, the reference there, does not" in words
+    assert told == (not ok and "cpu" not in broken)
+
+
+LACKS = {"bf16": "avx512_bf16, amx_bf16"}
+
+
+@pytest.mark.parametrize(
+    ("device", "lacking", "instead", "state"),
+    [
+        ("cpu", LACKS, "fp32", "unavailable"),
+        ("cpu", {}, "fp32", "wrong"),  # the CPU has them, and it ran in fp32 all the same
+        ("cpu", LACKS, None, "wrong"),  # its answer is wrong
+        ("cuda", LACKS, "fp32", "wrong"),  # a CPU's instructions excuse no GPU
+    ],
+)
+def test_bf16_given_up_for_want_of_instructions_is_not_here_and_not_wrong(device, lacking, instead, state) -> None:
+    tried = Tried("wrong", "asked to run in bf16 and ran in fp32", 2e-7, 1e-3, 0.1, instead)
+    system = facts(system={"missing_instructions": lacking}).system
+    found = job._check("openvino", device, "bf16", tried, system)
+    assert found.state == state
+    if state == "unavailable":
+        assert found.reason == ("this CPU has no bf16 instructions (avx512_bf16, amx_bf16), so OpenVINO ran in fp32")
+        checks = [check("openvino", "cpu", "works"), found]
+        checks, _, remedies = prescribe(checks, [], facts(system={"missing_instructions": lacking}), None)
+        assert not remedies and verdict(checks, [], None, None)[0] == "1 of 1 lanes work on cpu."
+
+
+def test_a_precision_that_a_backend_gave_up_is_attested_and_not_guessed(monkeypatch, tmp_path) -> None:
+    from runners.pytorch import PyTorchRunner
+
+    real = PyTorchRunner.attest
+    monkeypatch.setattr(PyTorchRunner, "attest", lambda self: replace(real(self), precision="fp32"))
+    Preparation(tmp_path).answer()
+    found = {one: job.Checks("pytorch", "cpu", tmp_path).check(one) for one in ("fp32", "bf16")}
+    assert (found["fp32"].state, found["fp32"].instead) == ("works", None)
+    assert (found["bf16"].state, found["bf16"].instead) == ("wrong", "fp32")
+
+
+def test_what_is_never_for_a_device_is_no_matter_of_its_driver(monkeypatch) -> None:
+    monkeypatch.setattr(job, "REAL_BACKENDS", ("pytorch", "openvino"))
+    monkeypatch.setattr(job, "Worker", AliveWorker)
+    monkeypatch.setattr(Doctor, "_facts", lambda doctor, folder: without_driver())
+    found = Doctor(["cuda"]).diagnose()
+    by = {one.backend: one for one in found.checks}
+    assert by["openvino"].reason == "not applicable to device cuda; OpenVINO runs on CPUs here"
+    assert by["openvino"].remedy is None and by["pytorch"].remedy == 0
 
 
 def test_two_onnxruntimes_are_told_even_if_all_seems_to_work() -> None:
