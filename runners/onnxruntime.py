@@ -102,7 +102,7 @@ class OnnxRuntimeRunner(Runner):
             self._session = self._open(session_options(self.threads, self.options), graphs)
         except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
             if not (graphs and "graph capture" in str(error)):
-                words = _first_line(error)
+                words = _one_line(error)
                 raise RunnerError(f"{path}: ONNX Runtime cannot load it ({words}); export it again") from None
             self._no_graph = _refusal(error)
         if self._session is None:
@@ -306,13 +306,14 @@ class OnnxRuntimeRunner(Runner):
             )
             self._notes = ("nodes counted in a trace of one run, after the last fusions",)
         except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
-            self._notes = (f"nodes per provider unknown: the traced run failed ({_first_line(error)})",)
+            self._notes = (f"nodes per provider unknown: the traced run failed ({_one_line(error)})",)
 
 
 def _refusal(error: Exception) -> str:
     """What ONNX Runtime has against a graph, in one line that goes on from `because`."""
-    return f"ONNX Runtime cannot capture it ({_first_line(error)})"
+    return f"ONNX Runtime cannot capture it ({_one_line(error)})"
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _one_line(error: Exception) -> str:
+    # All of it: what matters may stand after the place in its source, in a line of its own.
+    return " ".join(str(error).split()) or type(error).__name__

@@ -33,6 +33,7 @@ from benchmark.tuning.candidates import BATCHES, BatchKind
 from benchmark.tuning.exports import export_apart
 from benchmark.tuning.gate import stacked
 from benchmark.tuning.settings import TuneSettings
+from benchmark.tuning.words import counted
 from exporters.exportable import Exportable
 from exporters.fetch import cache_dir
 from exporters.manifest import RANDOM_WEIGHTS, ExportError, Manifest
@@ -156,7 +157,9 @@ def make_workload(settings: TuneSettings, libraries: Mapping[str, str], logs: Pa
         sam = load_sam(str(settings.model), settings.checkpoint, settings.random_seed)
         made = _sam(sam, planned, cases, spec, export)
     if not made.units:
-        raise InputError(f"--data {settings.data}: no slice of {len(cases)} cases holds a label; give more --cases")
+        raise InputError(
+            f"--data {settings.data}: no slice of {counted(len(cases), 'case')} holds a label; give more --cases"
+        )
     made.libraries = dict(libraries)
     return made
 
