@@ -1,4 +1,4 @@
-"""Exports made once and used again, as long as weights, precision, opset and libraries are the same."""
+"""Exports made once and used again, as long as weights, precision, exporters and libraries are the same."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from benchmark.files import sha256_text
 from benchmark.lanes import module_source
 from benchmark.results import Artifact
 from exporters.exportable import Exportable
-from exporters.graph import OPSET
 from exporters.manifest import MANIFEST_FILE, ExportError, Manifest, load_manifest
+from exporters.recipe import exporter_digest
 from runners.base import ModuleSource
 from runners.registry import FILE_PRECISION
 
@@ -42,7 +42,7 @@ def ensure_artifact(
         ExportError: the export fails or does not compute what PyTorch computes.
     """
     made_of = FILE_PRECISION.get(precision, precision)
-    key = sha256_text(weights, made_of, str(OPSET), json.dumps(dict(libraries), sort_keys=True))
+    key = sha256_text(weights, made_of, exporter_digest(), json.dumps(dict(libraries), sort_keys=True))
     folder = run_dir / ARTIFACTS / f"{name}-{made_of}-{key[:10]}"
     try:
         manifest = load_manifest(folder)

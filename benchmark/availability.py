@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from benchmark.devices import require_devices, require_training_device
 from benchmark.errors import InputError
 from benchmark.plan import plan_lanes
-from benchmark.preflight import require_backends, require_devices, require_training_device
+from benchmark.preflight import require_backends
 from benchmark.results import LaneKey
 from benchmark.spec import Spec
 from runners.base import ModuleSource, RunnerError, Signature
@@ -106,3 +107,19 @@ def lane_absence(lane: LaneKey, device_name: str) -> str | None:
     except RunnerError as error:
         return str(error)
     return absence
+
+
+def require_lane(lane: LaneKey, device: str, field: str) -> None:
+    """Refuses a backend in a precision that cannot run on a device, before anything is loaded or written.
+
+    Args:
+        lane: the two.
+        device: where.
+        field: where the user named it.
+
+    Raises:
+        InputError: why it cannot.
+    """
+    absence = lane_absence(lane, device)
+    if absence is not None:
+        raise InputError(f"{field}: {absence}")

@@ -122,12 +122,15 @@ def run(
 ) -> None:
     """Run a benchmark and write its results and reports."""
     from benchmark.cli_options import seconds_option
+    from benchmark.devices import require_devices
     from benchmark.spec import load_spec
 
     overrides = list(set_ or [])
     if budget is not None:
         overrides.append(f"measure.budget_s={seconds_option(budget, '--budget'):g}")
     loaded = load_spec(spec, overrides)
+    if not skip_unavailable:
+        require_devices(loaded)  # before what is heavy is imported
     folder = out or Path("runs") / loaded.name
     words = ["sambench", "run", str(spec), "--out", str(folder)]
     for override in overrides:

@@ -24,7 +24,9 @@ def label(
     prompt: Annotated[
         str, typer.Option(help="The prompt strategy: box, point, iterative5, … (docs/prompts.md).")
     ] = "box",
-    backend: Annotated[str, typer.Option(help="pytorch, pytorch-compile, onnxruntime or openvino.")] = "onnxruntime",
+    backend: Annotated[
+        str, typer.Option(help="pytorch, pytorch-compile, onnxruntime, openvino, tensorrt.")
+    ] = "onnxruntime",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or cuda:all: every GPU takes cases.")] = "cpu",
     precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or int8-static.")] = "fp32",
     checkpoint: Annotated[

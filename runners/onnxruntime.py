@@ -46,6 +46,7 @@ from runners.onnx_providers import (
 )
 from runners.onnx_session import NO_WAIT, VALUES, session_options
 from runners.ort_tensor import SHARES, OrtTensor, on_cpu, own, placed_on
+from runners.out_of_memory import is_out_of_memory
 from runners.registry import PRECISIONS
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class OnnxRuntimeRunner(Runner):
             self._session = self._open(session_options(self.threads, self.options), graphs)
         except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
             if not (graphs and "graph capture" in str(error)):
-                words = _one_line(error)
+                words = _first_line(error)
                 raise RunnerError(f"{path}: ONNX Runtime cannot load it ({words}); export it again") from None
             self._no_graph = _refusal(error)
         if self._session is None:
@@ -199,7 +200,12 @@ class OnnxRuntimeRunner(Runner):
         names = [spec.name for spec in self.source.signature.outputs]
         for name in names:
             binding.bind_output(name, self.device.kind, self.device.index)
-        session.run_with_iobinding(binding, self._run_options())
+        try:
+            session.run_with_iobinding(binding, self._run_options())
+        except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
+            if is_out_of_memory(error):
+                raise
+            raise RunnerError(f"{self.source.name}: ONNX Runtime failed in a call ({one_line(error)})") from None
         if self.event_clock is not None:
             self.event_clock.stop()
         binding.synchronize_outputs()
@@ -306,14 +312,18 @@ class OnnxRuntimeRunner(Runner):
             )
             self._notes = ("nodes counted in a trace of one run, after the last fusions",)
         except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
-            self._notes = (f"nodes per provider unknown: the traced run failed ({_one_line(error)})",)
+            self._notes = (f"nodes per provider unknown: the traced run failed ({_first_line(error)})",)
 
 
 def _refusal(error: Exception) -> str:
     """What ONNX Runtime has against a graph, in one line that goes on from `because`."""
-    return f"ONNX Runtime cannot capture it ({_one_line(error)})"
+    return f"ONNX Runtime cannot capture it ({_first_line(error)})"
 
 
-def _one_line(error: Exception) -> str:
-    # All of it: what matters may stand after the place in its source, in a line of its own.
-    return " ".join(str(error).split()) or type(error).__name__
+def one_line(error: Exception, most: int = 300) -> str:
+    """What an error says, without line breaks: what counts often stands on its second line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:most]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

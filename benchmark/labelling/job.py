@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import __version__
+from benchmark.availability import require_lane
 from benchmark.data.msd import CaseFiles, Task, TaskOverride, open_task
+from benchmark.devices import require_device
 from benchmark.errors import InputError
 from benchmark.labelling.backend import labelling_sources, opened_pipeline
 from benchmark.labelling.cases import CaseLabeller, prompter_of
@@ -19,7 +21,8 @@ from benchmark.labelling.settings import ALL_GPUS, LabelSettings
 from benchmark.labelling.shard import Recipe
 from benchmark.labelling.shards import Shards
 from benchmark.measure.environment import environment
-from benchmark.preflight import require_device, require_threads, require_weights, sole_user
+from benchmark.preflight import require_threads, require_weights, sole_user
+from benchmark.results import LaneKey
 from benchmark.run import Progress
 from benchmark.stages.sam_input import SamInput
 from exporters.sam import SAM_MODELS, LoadedSam, load_sam
@@ -67,6 +70,7 @@ def label_task(
     """
     require_threads(settings.threads, "--threads")
     devices = settings_devices(settings) if devices is None else devices
+    require_lane(LaneKey(settings.backend, settings.precision), devices[0], "--backend")
     task = open_task(data, TaskOverride(settings.channel, settings.window, settings.labels))
     prompter_of(task, settings)  # refuses what cannot be prompted for, before a model is loaded
     require_apart(out, task)

@@ -109,6 +109,8 @@ class Output:
             earlier = _plain(json.loads(self._settings.read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError):
             return  # killed before the first settings were written, or damaged: each case's record knows them too
+        if not any((self.work / "cases").glob("*")):
+            return  # it failed before its first case, so that nothing in it was labelled otherwise
         require_same(self.folder, "labels made otherwise", earlier, _plain(self.provenance))
 
     def begin(self) -> None:

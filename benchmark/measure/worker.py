@@ -16,7 +16,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-
 MOST_TOLD = 300
 """Characters of an error that are kept, paths not counted."""
 

@@ -14,9 +14,10 @@ from benchmark import __version__
 from benchmark.data.intensity import describe
 from benchmark.data.msd import NO_OVERRIDE, Task, TaskOverride, open_task
 from benchmark.data.volume import load_volume
+from benchmark.devices import require_device
 from benchmark.files import sha256_text, write_text_atomically
 from benchmark.plan import fingerprint
-from benchmark.preflight import require_device, sole_user
+from benchmark.preflight import sole_user
 from benchmark.results import Training
 from benchmark.run import Progress
 from benchmark.sections import AUTO_DEVICE, TrainSpec

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.devices import require_device
 from benchmark.errors import InputError
 from benchmark.measure.environment import available_cores
 from benchmark.sections import known
@@ -66,7 +67,7 @@ class TuneSettings:
     seed: int = 0
 
     def check_words(self) -> None:
-        """Refuses what is wrong by its spelling alone, before anything heavy is imported, by the option's name.
+        """Refuses what can be refused before anything heavy is imported, by the option's name.
 
         Raises:
             InputError: which, and what to do.
@@ -74,7 +75,7 @@ class TuneSettings:
         if not self.budget_s > 0:
             raise InputError("--budget 0: is no time; give one as 10m")
         self._check_lists()
-        _parsed_device(self.device)
+        require_device(_parsed_device(self.device), "--device")
         if not self.data.is_dir():
             raise InputError(f"--data {self.data}: is no folder; name the folder of an MSD task")
 
@@ -86,9 +87,8 @@ class TuneSettings:
             ExportError: the UNet's checkpoint is missing or damaged.
         """
         self.check_words()
-        from benchmark.preflight import require_device, require_threads
+        from benchmark.preflight import require_threads
 
-        require_device(_parsed_device(self.device), "--device")
         for count in self.threads or ():
             require_threads(count, "--threads")
         if self.unet is not None:

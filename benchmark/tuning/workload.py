@@ -37,6 +37,7 @@ from benchmark.tuning.words import counted
 from exporters.exportable import Exportable
 from exporters.fetch import cache_dir
 from exporters.manifest import RANDOM_WEIGHTS, ExportError, Manifest
+from exporters.recipe import exporter_digest
 from exporters.sam import LoadedSam, load_sam
 from exporters.unet import LoadedUNet, load_unet
 from runners.base import ModuleSource, Runner
@@ -258,6 +259,7 @@ def content_of(settings: TuneSettings, workload: Workload, here: Mapping[str, An
         "spec": settings.spec().model_dump(mode="json", exclude={"backends", "precisions"}),
         "task": fingerprint(workload.planned.task, cases),
         "weights": workload.key("fp32"),
+        "exporters": exporter_digest(),
         "threads": settings.default_threads,
         **here,
     }

@@ -69,6 +69,14 @@ def test_other_weights_and_other_libraries_are_exported_anew(exporter: Exporter)
     assert len({folder for folder, _ in exporter.exported}) == 3
 
 
+def test_what_other_exporters_wrote_is_exported_anew(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier version's decoder takes a mask input for each prompt; today's pipeline gives it one for all."""
+    exporter.ensure("fp32")
+    monkeypatch.setattr(artifacts, "exporter_digest", lambda: "another")
+    exporter.ensure("fp32")
+    assert len({folder for folder, _ in exporter.exported}) == 2
+
+
 def test_bf16_is_made_of_the_fp32_file_and_called_bf16(exporter: Exporter) -> None:
     """Nothing is exported twice, and what runs is held against the precision that was asked for."""
     full, reduced = exporter.ensure("fp32"), exporter.ensure("bf16")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import availability, preflight
+from benchmark import availability, devices, preflight
 from benchmark.availability import available, lane_absence, require_lanes
 from benchmark.errors import InputError
 from benchmark.results import LaneKey
@@ -25,7 +25,7 @@ def spec_with(**fields: object) -> Spec:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (availability, preflight):
+    for module in (availability, devices):
         monkeypatch.setattr(module, "cuda_absence", lambda index=0: NO_DRIVER)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmark import preflight
+from benchmark import devices
 from tests.benchmark.conftest import MakeTask, Sambench
 from tests.benchmark.fake_sam import FakeSam
 from tests.benchmark.labelling.conftest import boxes, greys
@@ -26,6 +26,7 @@ OPTIONS: list[tuple[list[Any], str]] = [
     (["--prompt", "circle"], "--prompt: prompt strategy 'circle': there is no such one; known are"),
     (["--backend", "caffe"], "--backend: 'caffe' is no backend; choose from"),
     (["--backend", "pytorch", "--precision", "fp16"], "--precision: 'fp16' is no precision of this backend; choose"),
+    (["--backend", "tensorrt"], "--backend: backend tensorrt: not applicable to device cpu"),
     (["--device", "gpu"], "--device: 'gpu' is not a device; use cpu, cuda or cuda:N, or cuda:all"),
     (["--on-out-of-memory", "swap"], "--on-out-of-memory: must be 'fail' or 'halve', not 'swap'"),
     (["--per", "voxel"], "--per: must be 'object' or 'component', not 'voxel'"),
@@ -74,7 +75,7 @@ def test_data_and_out_must_be_given(task: Path, sambench: Sambench, tmp_path: Pa
 def test_a_gpu_that_is_not_there_is_told_before_anything_is_read(
     sambench: Sambench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "cuda_absence", lambda index: "no NVIDIA driver on this machine")
+    monkeypatch.setattr(devices, "cuda_absence", lambda index: "no NVIDIA driver on this machine")
     code, _, err = sambench("label", "--data", tmp_path, "--out", tmp_path / "out", "--device", "cuda")
     assert code == 2 and "--device: cuda cannot be used: no NVIDIA driver on this machine; take cpu" in err
 

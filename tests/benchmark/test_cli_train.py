@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import preflight
+from benchmark import devices
 from benchmark.data.msd import open_task
 from benchmark.data.volume import load_volume
 from benchmark.training import evaluate, loop
@@ -188,7 +188,7 @@ def test_one_case_is_trained_on_only_where_it_is_asked_for_and_is_no_evidence(
 def test_a_mistake_is_one_sentence_and_makes_no_folder(
     options: list[Any], told: str, organ_task: Path, sambench: Sambench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "cuda_absence", lambda index: "no driver")
+    monkeypatch.setattr(devices, "cuda_absence", lambda index: "no driver")
     code, out, err = sambench("train", "--data", organ_task, "--out", tmp_path / "out", *TINY, *options)
     assert (code, out) == (2, "")
     assert err.startswith("error: ") and told in err and len(err.splitlines()) == 1, err

@@ -17,6 +17,7 @@ from onnxruntime.quantization import quantize_dynamic
 from exporters.manifest import TensorSpec
 from runners.base import DeviceUnavailableError, ModuleSource, RunnerError, Signature
 from runners.device import Device, cuda_absence
+from runners.onnx_nodes import smallest_inputs
 from runners.onnxruntime import OnnxRuntimeRunner, OrtTensor, session_options
 from tests.runners.conftest import feed
 
@@ -249,6 +250,26 @@ def test_an_output_outlives_its_session(source: ModuleSource) -> None:
         expected = features.numpy().copy()
     del runner
     np.testing.assert_array_equal(features.numpy(), expected)
+
+
+def test_a_call_that_fails_is_one_sentence(source: ModuleSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime's own errors have several lines, and the first one often says nothing."""
+    runner = OnnxRuntimeRunner(source, Device("cpu"))
+    with runner:
+        inputs = smallest_inputs(source.signature)
+        runner.run(inputs)
+
+        class Broken:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(session, name)
+
+            def run_with_iobinding(self, *_: Any) -> None:
+                raise RuntimeError("[ONNXRuntimeError] : 1 :\nNon-zero status code: Shape mismatch")
+
+        session = runner._session
+        monkeypatch.setattr(runner, "_session", Broken())
+        with pytest.raises(RunnerError, match=r"tiny: ONNX Runtime failed in a call \(.*Shape mismatch\)"):
+            runner.run(inputs)
 
 
 def test_a_source_without_an_onnx_file_is_refused(source: ModuleSource) -> None:

@@ -106,6 +106,14 @@ def test_where_no_links_can_be_made_images_are_copied_once(
 # Refused.
 
 
+def test_a_folder_without_a_finished_case_is_free_for_other_settings(task: Path, label: Label, tmp_path: Path) -> None:
+    """A labelling that failed at its first slice must not block the next attempt with a name that means nothing."""
+    label(task, tmp_path / "out")
+    for record in (tmp_path / "out" / WORK / "cases").iterdir():
+        record.unlink()
+    assert label(task, tmp_path / "out", seed=1).labelled == 3
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

@@ -248,7 +248,7 @@ def test_a_labelling_that_fails_does_not_wait_for_a_case_that_nobody_hands_it(mo
 
 def test_all_gpus_are_those_that_the_driver_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "visible_devices", lambda: 3)
-    monkeypatch.setattr("benchmark.preflight.cuda_absence", lambda index: None)
+    monkeypatch.setattr("benchmark.devices.cuda_absence", lambda index: None)
     assert job.settings_devices(parse_settings(device="cuda:all")) == ("cuda", "cuda:1", "cuda:2")
     assert job.settings_devices(parse_settings(device="cuda:1")) == ("cuda:1",)
     assert job.settings_devices(parse_settings()) == ("cpu",)
@@ -257,7 +257,7 @@ def test_all_gpus_are_those_that_the_driver_shows(monkeypatch: pytest.MonkeyPatc
 def test_without_a_gpu_all_gpus_are_refused_with_the_drivers_reason(
     five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmark.preflight.cuda_absence", lambda index: "no NVIDIA driver on this machine")
+    monkeypatch.setattr("benchmark.devices.cuda_absence", lambda index: "no NVIDIA driver on this machine")
     with pytest.raises(InputError, match=r"^--device: cuda cannot be used: no NVIDIA driver on this machine; take cpu"):
         label_task(five, parse_settings(device="cuda:all"), tmp_path / "out", Silent())
     assert not (tmp_path / "out").exists()
