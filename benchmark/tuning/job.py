@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -149,8 +149,7 @@ class Tuning:
                 waiting.remove(candidate)
         advance = self.progress.start(f"try {counted(len(self._candidates), 'candidate')}", len(self._candidates))
         advance(len(self._screenings), "")
-        while waiting and self._budget.screening_s() > 0:
-            candidate = next_up(waiting, times_of(self._screenings))
+        while (candidate := self._up(waiting, failed)) is not None:
             waiting.remove(candidate)
             stable.keep(self._wanted())
             large = too_large([str(candidate.lane)], stable.peaks, stable.room_mib)
@@ -162,9 +161,15 @@ class Tuning:
             self._take(candidate, found, stable)
             advance(1, candidate.name)
         for candidate in waiting:
-            if candidate.name in failed:  # no time to try it again, so what is known of it still holds
+            if candidate.name in failed:  # no time to try it again: what is known of it stands
                 self._take(candidate, failed[candidate.name], stable)
         stable.keep(self._wanted())
+
+    def _up(self, waiting: Sequence[Candidate], failed: Mapping[str, Screening]) -> Candidate | None:
+        """Who is tried next; without time the defaults alone that failed in an earlier call, which spent the budget."""
+        if self._budget.screening_s() <= 0:
+            waiting = [one for one in waiting if one.name in failed and not one.changes]
+        return next_up(waiting, times_of(self._screenings)) if waiting else None
 
     def _limit_s(self) -> float:
         """Of a call: one that compiles for minutes must not leave the others without a turn."""
@@ -279,6 +284,9 @@ class Tuning:
         """The winner beside the reference and every plain default; one that is surely faster is the winner."""
         names = list(dict.fromkeys([choice.name, *self._plain]))
         kept = self._store.heat(0)
+        if kept is not None and self._budget.left_s() <= 0:
+            # An earlier call's says more than none, also where a default runs now that failed then.
+            names = [choice.name, *(name for name in names[1:] if name in kept.entrants)]
         if kept is not None and (kept.entrants != names or self._anew(kept)):
             kept = None
         if len(names) == 1 or (kept is None and self._budget.left_s() <= 0):
