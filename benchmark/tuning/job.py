@@ -138,15 +138,15 @@ class Tuning:
         theirs = self._reference(stable)
         waiting = [one for one in self._candidates if one.name != REFERENCE.name]
         failed: dict[str, Screening] = {}
-        for candidate in list(waiting):
-            found = self._store.screening(candidate.name)
-            if found is None:
+        for one in list(waiting):
+            known = self._store.screening(one.name)
+            if known is None:
                 continue
-            if found.may_be_mended:
-                failed[candidate.name] = found
-            elif found.limit_s is None or found.limit_s >= self._limit_s():
-                self._take(candidate, found, stable)
-                waiting.remove(candidate)
+            if known.may_be_mended:
+                failed[one.name] = known
+            elif known.limit_s is None or known.limit_s >= self._limit_s():
+                self._take(one, known, stable)
+                waiting.remove(one)
         advance = self.progress.start(f"try {counted(len(self._candidates), 'candidate')}", len(self._candidates))
         advance(len(self._screenings), "")
         while (candidate := self._up(waiting, failed)) is not None:
@@ -160,9 +160,9 @@ class Tuning:
             self._store.save_screening(found)
             self._take(candidate, found, stable)
             advance(1, candidate.name)
-        for candidate in waiting:
-            if candidate.name in failed:  # no time to try it again: what is known of it stands
-                self._take(candidate, failed[candidate.name], stable)
+        for one in waiting:
+            if one.name in failed:  # no time to try it again: what is known of it stands
+                self._take(one, failed[one.name], stable)
         stable.keep(self._wanted())
 
     def _up(self, waiting: Sequence[Candidate], failed: Mapping[str, Screening]) -> Candidate | None:
