@@ -34,7 +34,10 @@ def lanes_here(settings: TuneSettings) -> tuple[tuple[LaneKey, ...], dict[str, s
     if not here:
         given = (("--backends", settings.backends), ("--precisions", settings.precisions))
         options = ", ".join(option for option, values in given if values is not None)
-        reasons = "; ".join(dict.fromkeys(f"{lane}: {reason}" for lane, reason in absent.items()))
+        lanes_of_reason: dict[str, list[str]] = {}
+        for lane, reason in absent.items():
+            lanes_of_reason.setdefault(reason, []).append(lane)
+        reasons = "; ".join(f"{', '.join(some)}: {reason}" for reason, some in lanes_of_reason.items())
         raise InputError(f"{options or '--device'}: nothing that was asked for can run here: {reasons}")
     return here, absent
 

@@ -35,7 +35,7 @@ OPTIONS: list[tuple[list[Any], str]] = [
     (["--backends", "caffe"], "--backends: 'caffe' is no backend here; choose from"),
     (
         ["--backends", "tensorrt"],
-        "--backends: nothing that was asked for can run here: tensorrt: backend tensorrt: not",
+        "--backends: nothing that was asked for can run here: tensorrt, tensorrt fp16: backend tensorrt: not",
     ),
     (
         ["--backends", "pytorch", "--precisions", "fp16"],

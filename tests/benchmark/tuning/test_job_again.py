@@ -75,7 +75,9 @@ def test_records_of_other_exporters_say_nothing(tune: Tune, tmp_path: Path, monk
 
 
 def test_nothing_that_was_asked_for_can_run(tune: Tune, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^--backends: nothing that was asked for can run here: tensorrt: "):
+    with pytest.raises(
+        InputError, match=r"^--backends: nothing that was asked for can run here: tensorrt, tensorrt fp16: "
+    ):
         tune(backends=("tensorrt",), precisions=None)
     assert not (tmp_path / "tuned").exists()
 
