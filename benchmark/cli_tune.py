@@ -49,7 +49,7 @@ def tune(
     """Find the fastest configuration of this machine that is as good as PyTorch, within a budget of time."""
     from benchmark.cli_options import seconds_option
     from benchmark.errors import InputError
-    from benchmark.tuning.settings import IN_ORDER, TuneSettings
+    from benchmark.tuning.settings import TuneSettings
 
     if unet is not None and (model is not None or checkpoint is not None or random_weights):
         raise InputError("--unet: is tuned without a SAM; leave out --model, --checkpoint and --random-weights")
@@ -65,13 +65,15 @@ def tune(
         random_seed=(seed or 0) if random_weights else None,
         prompts=_names(prompts, "--prompts"),
         unet=unet,
-        backends=IN_ORDER if backends is None else _names(backends, "--backends"),
+        backends=None if backends is None else _names(backends, "--backends"),
         precisions=None if precisions is None else _names(precisions, "--precisions"),
         threads=None if threads is None else _numbers(threads, "--threads"),
         device=device,
         cases=cases,
         slices=slices or None,
     )
+    # What follows imports PyTorch, which takes many seconds on a loaded machine.
+    settings.check_words()
     if dry_run:
         _list(settings, out)
     else:
@@ -106,11 +108,14 @@ def _list(settings: TuneSettings, out: Path) -> None:
 
 
 def _print_candidates(candidates: list[Candidate], absent: dict[str, str]) -> None:
+    from benchmark.tuning.words import counted
+
     for candidate in candidates:
         typer.echo(candidate.name)
-    typer.echo(f"{len(candidates)} candidates; defaults are tried first, then what promises most", err=True)
+    told = counted(len(candidates), "candidate")
+    typer.echo(f"{told}; defaults are tried first, then what promises most", err=True)
     for lane, reason in absent.items():
-        typer.echo(f"{lane}: cannot run here: {reason}", err=True)
+        typer.echo(f"{lane}: unavailable: {reason}", err=True)
 
 
 def _tune(settings: TuneSettings, out: Path) -> None:

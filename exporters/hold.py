@@ -91,7 +91,7 @@ def cpu_session(path: Path) -> Any:
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
-        raise ExportError(f"{path.name}: ONNX Runtime cannot load it ({str(error).splitlines()[0]})") from None
+        raise ExportError(f"{path.name}: ONNX Runtime cannot load it ({' '.join(str(error).split())})") from None
 
 
 def run_session(session: Any, path: Path, outputs: Sequence[str], feed: Feed) -> list[NDArray[Any]]:
@@ -103,5 +103,5 @@ def run_session(session: Any, path: Path, outputs: Sequence[str], feed: Feed) ->
     try:
         results: list[NDArray[Any]] = session.run(list(outputs), dict(feed))
     except Exception as error:  # ValueError for a missing input, ONNX Runtime's own classes for the rest
-        raise ExportError(f"{path.name}: ONNX Runtime cannot run it ({str(error).splitlines()[0]})") from None
+        raise ExportError(f"{path.name}: ONNX Runtime cannot run it ({' '.join(str(error).split())})") from None
     return results

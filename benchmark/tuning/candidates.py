@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.results import LaneKey
 from benchmark.sections import LaneSpec
-from runners.registry import precisions_on
+from runners.registry import PRECISIONS, precisions_on
 
 BatchKind = Literal["prompts_per_call", "windows_per_batch"]
 
@@ -168,6 +168,34 @@ def lanes_of(backends: Sequence[str], precisions: Sequence[str] | None, kind: st
         for backend in backends
         if precision in able[backend]
     ]
+
+
+def asked_in_vain(
+    backends: Sequence[str] | None, precisions: Sequence[str] | None, tried: Sequence[str], kind: str = "cpu"
+) -> list[LaneKey]:
+    """Lanes that were asked for by name and that make no sense on a kind of device, or at all.
+
+    A backend asked for by name that runs nothing there, in every precision; a precision asked for by name, of every
+    backend that runs others there, or that was asked for by name itself. What is only among the defaults is no loss.
+
+    Args:
+        backends: those asked for by name; None for the defaults.
+        precisions: likewise.
+        tried: the backends asked for, or the default ones.
+        kind: `cpu` or `cuda`.
+    """
+    found = []
+    for backend in tried:
+        able = precisions_on(backend, kind)
+        if backends is None and not able:
+            continue
+        if precisions is None:
+            wanted: Sequence[str] = PRECISIONS[backend] if not able else ()
+        else:
+            # Of the default backends, one that knows no such precision was not meant.
+            wanted = [one for one in precisions if backends is not None or one in PRECISIONS[backend]]
+        found += [LaneKey(backend, precision) for precision in wanted if precision not in able]
+    return found
 
 
 def next_up(waiting: Sequence[Candidate], tried: Mapping[str, float | None]) -> Candidate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,8 +22,8 @@ from benchmark.tuning.budget import Budget
 from benchmark.tuning.candidates import REFERENCE, Candidate, next_up, options_on
 from benchmark.tuning.gate import Maps
 from benchmark.tuning.heats import BUDGET_SPENT, LEAST_LIMIT_S, Racing, entrants, waiting_for
-from benchmark.tuning.menu import Options, make_menu
-from benchmark.tuning.outcome import Measured, results, short_of_time, versus, why_it
+from benchmark.tuning.menu import Options, lanes_here, make_menu
+from benchmark.tuning.outcome import Measured, not_raced_against, results, short_of_time, versus, why_it
 from benchmark.tuning.place import claim, winner_spec, write
 from benchmark.tuning.race import Choice, choose, overtaken_by, standings
 from benchmark.tuning.records import HeatRecord, Screening, TuneStore
@@ -31,6 +31,7 @@ from benchmark.tuning.schema import TuneResult
 from benchmark.tuning.screen import screen, times_of
 from benchmark.tuning.settings import TuneSettings
 from benchmark.tuning.stable import Stable, fitting, too_large
+from benchmark.tuning.words import counted
 from benchmark.tuning.workload import Workload, content_of, make_workload
 from exporters.fetch import cache_dir
 from exporters.parity import GATE
@@ -84,14 +85,16 @@ class Tuning:
             The candidates, and lanes that cannot run here with the reason.
 
         Raises:
-            InputError: settings or data are wrong.
+            InputError: settings or data are wrong, or nothing that was asked for can run here.
             ExportError: the model cannot be loaded.
         """
         self.settings.check()
+        # Before the model is loaded, which may take minutes.
+        lanes, self._absent = lanes_here(self.settings)
         self._here = environment(self.settings.default_threads)
         self._work = make_workload(self.settings, self._here.libraries, self.out / LOGS)
         options = options_on(Device.parse(self.settings.device).kind) if self.options is None else self.options
-        self._candidates, self._absent = make_menu(self.settings, self._work, options)
+        self._candidates = make_menu(self.settings, self._work, options, lanes)
         return self._candidates, self._absent
 
     def execute(self) -> TuneResult:
@@ -134,15 +137,19 @@ class Tuning:
     def _screen_all(self, stable: Stable) -> None:
         theirs = self._reference(stable)
         waiting = [one for one in self._candidates if one.name != REFERENCE.name]
-        for candidate in list(waiting):
-            found = self._store.screening(candidate.name)
-            if found is not None and (found.limit_s is None or found.limit_s >= self._limit_s()):
-                self._take(candidate, found, stable)
-                waiting.remove(candidate)
-        advance = self.progress.start(f"try {len(self._candidates)} candidates", len(self._candidates))
+        failed: dict[str, Screening] = {}
+        for one in list(waiting):
+            known = self._store.screening(one.name)
+            if known is None:
+                continue
+            if known.may_be_mended:
+                failed[one.name] = known
+            elif known.limit_s is None or known.limit_s >= self._limit_s():
+                self._take(one, known, stable)
+                waiting.remove(one)
+        advance = self.progress.start(f"try {counted(len(self._candidates), 'candidate')}", len(self._candidates))
         advance(len(self._screenings), "")
-        while waiting and self._budget.screening_s() > 0:
-            candidate = next_up(waiting, times_of(self._screenings))
+        while (candidate := self._up(waiting, failed)) is not None:
             waiting.remove(candidate)
             stable.keep(self._wanted())
             large = too_large([str(candidate.lane)], stable.peaks, stable.room_mib)
@@ -153,7 +160,16 @@ class Tuning:
             self._store.save_screening(found)
             self._take(candidate, found, stable)
             advance(1, candidate.name)
+        for one in waiting:
+            if one.name in failed:  # no time to try it again: what is known of it stands
+                self._take(one, failed[one.name], stable)
         stable.keep(self._wanted())
+
+    def _up(self, waiting: Sequence[Candidate], failed: Mapping[str, Screening]) -> Candidate | None:
+        """Who is tried next; without time the defaults alone that failed in an earlier call, which spent the budget."""
+        if self._budget.screening_s() <= 0:
+            waiting = [one for one in waiting if one.name in failed and not one.changes]
+        return next_up(waiting, times_of(self._screenings)) if waiting else None
 
     def _limit_s(self) -> float:
         """Of a call: one that compiles for minutes must not leave the others without a turn."""
@@ -217,7 +233,7 @@ class Tuning:
         kept = self._store.heat(number)
         # Of an earlier call with other backends, or before a race that was run anew, it says nothing.
         known = kept is not None and set(kept.entrants) <= set(self._screenings)
-        if kept is not None and known and (not heats or king in kept.entrants):
+        if kept is not None and known and (not heats or king in kept.entrants) and not self._anew(kept):
             if kept.ended == BUDGET_SPENT and self._budget.race_s() > 0:
                 kept.ended = None
             return kept
@@ -237,6 +253,11 @@ class Tuning:
         size = len(fitting([king, *waiting], stable.peaks, stable.room_mib, MOST_IN_A_RACE))
         names = entrants(king if heats else None, waiting, max(2, size))
         return HeatRecord(number=number, entrants=names) if len(names) > 1 else None
+
+    def _anew(self, kept: HeatRecord) -> bool:
+        """Whether a race of an earlier call is run anew: somebody failed in it, and why may be mended."""
+        left_s = self._budget.race_s() if kept.number else self._budget.left_s()
+        return left_s > 0 and any(left.failed for left in kept.left)
 
     def _racing(self, heat: HeatRecord, stable: Stable, advance: Any) -> Racing:
         return Racing(
@@ -263,7 +284,10 @@ class Tuning:
         """The winner beside the reference and every plain default; one that is surely faster is the winner."""
         names = list(dict.fromkeys([choice.name, *self._plain]))
         kept = self._store.heat(0)
-        if kept is not None and kept.entrants != names:
+        if kept is not None and self._budget.left_s() <= 0:
+            # An earlier call's says more than none, also where a default runs now that failed then.
+            names = [choice.name, *(name for name in names[1:] if name in kept.entrants)]
+        if kept is not None and (kept.entrants != names or self._anew(kept)):
             kept = None
         if len(names) == 1 or (kept is None and self._budget.left_s() <= 0):
             return None, choice.name
@@ -287,6 +311,10 @@ class Tuning:
     def _result(self, measured: Measured, spent_s: float) -> TuneResult:
         winner = next(one for one in self._candidates if one.name == measured.winner)
         every = results(measured, self._work.batch_kind, self._margin)
+        told = versus(measured, self._plain)
+        plain = [one.name for one in self._candidates if one.plain and one.name != REFERENCE.name]
+        # First of all: a winner that was not held against a backend may not be the best.
+        self.notes[:0] = not_raced_against(every, plain, [one.other for one in told if one.source != "screening"])
         if measured.final is None and len(self._plain) > 1:
             self.notes.append("There was no time for a final: give a larger --budget")
         self.notes += short_of_time(every)
@@ -311,7 +339,7 @@ class Tuning:
             reference=REFERENCE.name,
             winner=winner.name,
             why=why_it(measured),
-            versus=versus(measured, self._plain),
+            versus=told,
             candidates=every,
             notes=self.notes,
             spec=winner_spec(self.settings, winner, self._work.batch_kind),

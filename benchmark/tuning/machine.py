@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from benchmark.availability import lane_absence
 from benchmark.measure.peak import bf16_missing
 from benchmark.results import LaneKey
-from runners.base import RunnerError
 from runners.device import Device
-from runners.registry import import_backend
 
 
 def absences(lanes: Iterable[LaneKey], device: Device) -> dict[str, str]:
@@ -20,10 +19,7 @@ def absences(lanes: Iterable[LaneKey], device: Device) -> dict[str, str]:
     """
     found = {}
     for lane in lanes:
-        try:
-            reason = import_backend(lane.backend).absence(device)
-        except RunnerError as error:
-            reason = str(error)
+        reason = lane_absence(lane, str(device))
         if reason is None and lane.precision == "bf16":
             # Without hardware for it, it is emulated or ignored.
             reason = bf16_missing(str(device))

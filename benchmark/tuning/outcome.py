@@ -12,6 +12,8 @@ from benchmark.tuning.candidates import BatchKind, Candidate
 from benchmark.tuning.race import FEWEST_PAIRS, Choice, Standing, against, standings
 from benchmark.tuning.records import HeatRecord, Screening
 from benchmark.tuning.schema import CandidateResult, Fate, Versus
+from benchmark.tuning.words import counted
+from reports.text import backend_name
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,30 @@ def short_of_time(candidates: Sequence[CandidateResult]) -> list[str]:
     }
     counts = {fate: sum(one.fate == fate for one in candidates) for fate in words}
     return [
-        f"{count} candidate{'s were' if count > 1 else ' was'} {words[fate]}, because the budget ended"
+        f"{counted(count, 'candidate')} {'was' if count == 1 else 'were'} {words[fate]}, because the budget ended"
         for fate, count in counts.items()
         if count
+    ]
+
+
+def not_raced_against(
+    candidates: Sequence[CandidateResult], plain: Sequence[str], compared: Sequence[str]
+) -> list[str]:
+    """Backends whose plain default dropped out, so that nobody knows whether the winner is faster, in sentences.
+
+    Args:
+        candidates: with their fates.
+        plain: names of the plain defaults, the reference left out.
+        compared: names of whoever the winner was held against all the same.
+    """
+    verbs: dict[Fate, str] = {
+        "failed": "failed", "invalid": "did not run as what it was asked for", "gate": "did not hold the gate",
+    }  # fmt: skip
+    return [
+        f"{backend_name(one.backend)} as it is by default {verbs[one.fate]} ({one.reason.rstrip('.')}), so the winner "
+        "was not raced against it"
+        for one in candidates
+        if one.name in plain and one.fate in verbs and one.name not in compared
     ]
 
 

@@ -34,6 +34,11 @@ class Screening(Part):
     reason: str | None = Field(default=None, description="why it was dropped")
     limit_s: float | None = Field(default=None, description="of a call, where it took longer; more may be enough")
 
+    @property
+    def may_be_mended(self) -> bool:
+        """Whether it crashed or was refused. Wrong answers stay wrong, and who is slow is slow."""
+        return self.dropped == "failed" and self.limit_s is None
+
 
 class Left(Part):
     """Who left a race."""

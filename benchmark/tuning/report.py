@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmark.tuning.schema import CandidateResult, Fate, TuneResult, Versus
+from benchmark.tuning.words import counted
 from reports.markdown import escape, folded, table_text
 from reports.table import Column, Table, Tone, Value, absent, keys
 from reports.text import lane_name, significant
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 TONES: dict[Fate, Tone] = {
     "winner": "good", "open": "doubt", "forced out": "doubt", "gate": "bad", "invalid": "bad", "failed": "bad",
 }  # fmt: skip
-FIRST: tuple[Fate, ...] = ("winner", "equal", "open", "slower", "forced out", "not raced", "gate", "invalid", "failed")
-"""Fates of who was tried, in the order of the table."""
+FIRST: tuple[Fate, ...] = (
+    "winner", "equal", "open", "slower", "forced out", "not raced", "gate", "invalid", "failed", "unavailable",
+)  # fmt: skip
+"""Fates of who was tried or cannot be tried here, in the order of the table."""
 
 BATCHES = {"prompts_per_call": "prompts in a call", "windows_per_batch": "windows at once"}
 
@@ -147,15 +150,10 @@ def _number(value: float | None, text: str | None = None, digits: int = 1) -> Va
     return Value(text or f"{value:.{digits}f}", number=value)
 
 
-def absent_lines(result: TuneResult) -> list[str]:
-    """Lanes that cannot run here."""
-    return [f"{one.name}: {one.reason}" for one in result.candidates if one.fate == "unavailable"]
-
-
 def facts(result: TuneResult) -> str:
     """What was measured, on what, for how long."""
     here = result.environment
-    units = f"{result.units} unit{'s' * (result.units != 1)} of {', '.join(result.cases)}"
+    units = f"{counted(result.units, 'unit')} of {', '.join(result.cases)}"
     time = f"{result.spent_s:.0f} s of a budget of {result.budget_s:.0f} s"
     what = f"{result.model} on {result.task} ({', '.join(result.variants)})"
     return (
@@ -170,12 +168,9 @@ def tune_markdown(result: TuneResult) -> str:
     versus = versus_table(result)
     if versus is not None:
         blocks += [f"## {versus.title}", table_text(versus)]
-    blocks += ["## Candidates that were tried", table_text(candidates_table(result, every=False))]
-    missing = absent_lines(result)
-    if missing:
-        blocks += ["## What cannot run here", "\n".join(f"- {escape(line)}" for line in missing)]
+    blocks += ["## Candidates", table_text(candidates_table(result, every=False))]
     left = _left(result.candidates)
-    blocks += folded(f"{len(left)} candidates that were not tried", [escape("; ".join(left))] if left else [])
+    blocks += folded(f"{counted(len(left), 'candidate')} not tried", [escape("; ".join(left))] if left else [])
     blocks += ["## Run it again", f"```sh\n{result.command}\nsambench run winner.yaml\n```"]
     return "\n\n".join(blocks) + "\n"
 
@@ -197,5 +192,3 @@ def print_tune(result: TuneResult, console: Console) -> None:
     for table in (versus_table(result), candidates_table(result, every=False)):
         if table is not None:
             console.print(draw_table(table, console))
-    for line in absent_lines(result):
-        console.print(Text(f"cannot run here – {line}", style="dim"))

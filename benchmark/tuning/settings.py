@@ -1,4 +1,7 @@
-"""What `sambench tune` was asked for, checked, and as a run specification."""
+"""What `sambench tune` was asked for, checked, and as a run specification.
+
+Light on purpose: what loads PyTorch is imported by the checks that need it, after those that do not.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmark.data.msd import CaseFiles
 from benchmark.devices import require_device
 from benchmark.errors import InputError
 from benchmark.measure.environment import available_cores
-from benchmark.plan import PlannedTask, plan_tasks
-from benchmark.preflight import require_threads, require_weights
-from benchmark.prompts import find_strategy
 from benchmark.sections import known
 from benchmark.spec import Spec, parse_spec
-from exporters.sam import SAM_MODELS
-from exporters.unet import load_unet
 from runners.device import Device
 from runners.registry import BACKENDS, PRECISIONS, REAL_BACKENDS
+
+if TYPE_CHECKING:
+    from benchmark.data.msd import CaseFiles
+    from benchmark.plan import PlannedTask
 
 NAME = "tuned"
 
@@ -42,7 +43,8 @@ class TuneSettings:
         random_seed: of random weights instead.
         prompts: strategies that are labelled with in each unit.
         unet: a segmentation network instead of a SAM.
-        precisions: those to try; None for all.
+        backends: those to try; None for all that run on the device.
+        precisions: those to try; None for all that run on the device.
         threads: numbers to try; None for a few up to all of the processors.
         cases: at most so many, drawn by seed.
         slices: at most so many labelled ones of each case; None for whole cases.
@@ -56,13 +58,26 @@ class TuneSettings:
     random_seed: int | None = None
     prompts: tuple[str, ...] = ("box",)
     unet: Path | None = None
-    backends: tuple[str, ...] = IN_ORDER
+    backends: tuple[str, ...] | None = None
     precisions: tuple[str, ...] | None = None
     threads: tuple[int, ...] | None = None
     device: str = "cpu"
     cases: int | None = 1
     slices: int | None = 4
     seed: int = 0
+
+    def check_words(self) -> None:
+        """Refuses what can be refused before anything heavy is imported, by the option's name.
+
+        Raises:
+            InputError: which, and what to do.
+        """
+        if not self.budget_s > 0:
+            raise InputError("--budget 0: is no time; give one as 10m")
+        self._check_lists()
+        require_device(_parsed_device(self.device), "--device")
+        if not self.data.is_dir():
+            raise InputError(f"--data {self.data}: is no folder; name the folder of an MSD task")
 
     def check(self) -> None:
         """Refuses what cannot be, by the option's name.
@@ -71,23 +86,41 @@ class TuneSettings:
             InputError: which, and what to do.
             ExportError: the UNet's checkpoint is missing or damaged.
         """
-        if not self.budget_s > 0:
-            raise InputError("--budget 0: is no time; give one as 10m")
-        self._check_lists()
-        require_device(_parsed_device(self.device), "--device")
+        self.check_words()
+        from benchmark.preflight import require_threads
+
         for count in self.threads or ():
             require_threads(count, "--threads")
-        if not self.data.is_dir():
-            raise InputError(f"--data {self.data}: is no folder; name the folder of an MSD task")
         if self.unet is not None:
+            from exporters.unet import load_unet
+
             load_unet(self.unet)
-        elif self.model is not None:
+            return
+        self._check_prompts()
+        if self.model is not None:
             self._check_sam(self.model)
 
+    def _check_prompts(self) -> None:
+        from benchmark.prompts import find_strategy
+
+        for name in self.prompts:
+            try:
+                find_strategy(name)
+            except ValueError as error:
+                raise InputError(f"--prompts: {error}") from None
+
+    @property
+    def backends_tried(self) -> tuple[str, ...]:
+        """Those asked for, or all."""
+        return IN_ORDER if self.backends is None else self.backends
+
     def _check_lists(self) -> None:
-        able = dict.fromkeys(p for backend in self.backends if backend in PRECISIONS for p in PRECISIONS[backend])
+        tried = self.backends_tried
+        able = dict.fromkeys(p for backend in tried if backend in PRECISIONS for p in PRECISIONS[backend])
+        # The dummy is for tests: taken when asked for, and offered to nobody.
+        offered = {*REAL_BACKENDS, *(backend for backend in tried if backend in BACKENDS)}
         for option, values, choices in (
-            ("--backends", self.backends, BACKENDS),
+            ("--backends", tried, offered),
             ("--precisions", self.precisions or (), able),
             ("--threads", tuple(map(str, self.threads or ())), None),
         ):
@@ -97,13 +130,11 @@ class TuneSettings:
                 raise InputError(f"{option}: {error}") from None
         if any(count < 1 for count in self.threads or ()):
             raise InputError(f"--threads {min(self.threads or ())}: give numbers of 1 or more, as 1,2")
-        for name in self.prompts if self.unet is None else ():
-            try:
-                find_strategy(name)
-            except ValueError as error:
-                raise InputError(f"--prompts: {error}") from None
 
     def _check_sam(self, model: str) -> None:
+        from benchmark.preflight import require_weights
+        from exporters.sam import SAM_MODELS
+
         if model not in SAM_MODELS:
             raise InputError(f"--model: {model!r} is not known; choose from {', '.join(SAM_MODELS)}")
         if self.checkpoint is not None and not self.checkpoint.is_file():
@@ -170,6 +201,8 @@ class TuneSettings:
         Raises:
             InputError: the task is damaged.
         """
+        from benchmark.plan import plan_tasks
+
         (planned,) = plan_tasks(self.spec())
         return planned, planned.test if self.unet is not None else planned.cases
 

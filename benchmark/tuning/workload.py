@@ -33,9 +33,11 @@ from benchmark.tuning.candidates import BATCHES, BatchKind
 from benchmark.tuning.exports import export_apart
 from benchmark.tuning.gate import stacked
 from benchmark.tuning.settings import TuneSettings
+from benchmark.tuning.words import counted
 from exporters.exportable import Exportable
 from exporters.fetch import cache_dir
 from exporters.manifest import RANDOM_WEIGHTS, ExportError, Manifest
+from exporters.recipe import exporter_digest
 from exporters.sam import LoadedSam, load_sam
 from exporters.unet import LoadedUNet, load_unet
 from runners.base import ModuleSource, Runner
@@ -156,7 +158,9 @@ def make_workload(settings: TuneSettings, libraries: Mapping[str, str], logs: Pa
         sam = load_sam(str(settings.model), settings.checkpoint, settings.random_seed)
         made = _sam(sam, planned, cases, spec, export)
     if not made.units:
-        raise InputError(f"--data {settings.data}: no slice of {len(cases)} cases holds a label; give more --cases")
+        raise InputError(
+            f"--data {settings.data}: no slice of {counted(len(cases), 'case')} holds a label; give more --cases"
+        )
     made.libraries = dict(libraries)
     return made
 
@@ -255,6 +259,7 @@ def content_of(settings: TuneSettings, workload: Workload, here: Mapping[str, An
         "spec": settings.spec().model_dump(mode="json", exclude={"backends", "precisions"}),
         "task": fingerprint(workload.planned.task, cases),
         "weights": workload.key("fp32"),
+        "exporters": exporter_digest(),
         "threads": settings.default_threads,
         **here,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,14 @@ OPTIONS: list[tuple[list[Any], str]] = [
     (["--budget", "soon"], "--budget soon: is no time; give one as 90, 120s, 2m or 1h"),
     (["--budget", "0"], "--budget 0: is no time; give one as 10m"),
     (["--backends", "caffe"], "--backends: 'caffe' is no backend here; choose from"),
+    (
+        ["--backends", "tensorrt"],
+        "--backends: nothing that was asked for can run here: tensorrt, tensorrt fp16: backend tensorrt: not",
+    ),
+    (
+        ["--backends", "pytorch", "--precisions", "fp16"],
+        "--backends, --precisions: nothing that was asked for can run here: pytorch fp16: precision fp16 of pytorch is",
+    ),
     (["--backends", "pytorch,,openvino"], "--backends 'pytorch,,openvino': is no list; write it as a,b"),
     (["--backends", "pytorch,pytorch"], "--backends: pytorch, pytorch: each may stand once"),
     (["--precisions", "fp8"], "--precisions: 'fp8' is no precision here; choose from"),
@@ -66,7 +76,7 @@ def test_a_task_that_is_not_there_or_has_no_label_is_named(
     assert code == 2 and err.startswith(f"error: --data {tmp_path / 'absent'}: is no folder")
     empty = make_task(image=greys(), label=boxes() * 0)
     code, _, err = sambench("tune", "--data", empty, "--out", tmp_path / "out")
-    assert code == 2 and "no slice of 1 cases holds a label" in err
+    assert code == 2 and "no slice of 1 case holds a label" in err
     assert not (tmp_path / "out").exists()
 
 
@@ -89,8 +99,42 @@ def test_a_dry_run_lists_the_candidates_and_what_cannot_run_and_writes_nothing(
     names = out.splitlines()
     assert code == 0 and names[:3] == ["pytorch", "onnxruntime", "onnxruntime int8"]
     assert "onnxruntime int8, graph basic" in names and "pytorch, channels_last true" in names
-    assert f"{len(names)} candidates" in err and "pytorch bf16: cannot run here: no instructions for it" in err
+    assert f"{len(names)} candidates" in err and "pytorch bf16: unavailable: no instructions for it" in err
+    assert "onnxruntime bf16: unavailable: " in err and "pytorch int8: unavailable: " in err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_asked_for_and_cannot_run_is_listed_beside_what_can(
+    task: Path, tuned_sam: Any, sambench: Sambench, tmp_path: Path
+) -> None:
+    words = ["--threads", "1", "--backends", "pytorch,tensorrt", "--precisions", "fp32", "--dry-run"]
+    code, out, err = sambench("tune", "--data", task, "--out", tmp_path / "out", *words)
+    assert code == 0 and "tensorrt: unavailable: backend tensorrt: not applicable to device cpu" in err
+    assert "tensorrt" not in out
+
+
+def test_the_dummy_is_offered_to_nobody(task: Path, sambench: Sambench, tmp_path: Path) -> None:
+    _, _, err = sambench("tune", "--data", task, "--out", tmp_path / "out", "--backends", "foo")
+    assert "'foo' is no backend here; choose from onnxruntime, openvino, pytorch" in err and "dummy" not in err
+
+
+def test_what_is_misspelt_is_refused_before_pytorch_is_imported(task: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from benchmark.cli_tune import tune\n"
+        "from benchmark.errors import InputError\n"
+        "for given in ({'threads': '0'}, {'backends': 'foo'}, {'precisions': 'fp12'}, {'device': 'gpu'}):\n"
+        "    try:\n"
+        "        tune(sys.argv[1], sys.argv[2], **given)\n"
+        "    except InputError as error:\n"
+        "        print(str(error).split(' ')[0].rstrip(':'))\n"
+        "print(sorted({'torch', 'onnxruntime', 'scipy', 'nibabel'} & set(sys.modules)))\n"
+    ).replace("sys.argv[1], sys.argv[2]", "Path(sys.argv[1]), Path(sys.argv[2])")
+    done = subprocess.run(
+        [sys.executable, "-c", f"from pathlib import Path\n{program}", str(task), str(tmp_path / "out")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split("\n") == ["--threads", "--backends", "--precisions", "--device", "[]", ""]
 
 
 @pytest.mark.slow

@@ -173,3 +173,20 @@ def test_deaths_and_errors_have_words() -> None:
     assert sentence(KeyError("x")) == "KeyError: 'x'"
     assert sentence(RuntimeError()) == "RuntimeError"
     assert len(sentence(RuntimeError("x" * 10_000))) < 350
+
+
+def test_of_an_error_what_matters_is_kept_and_not_what_stands_before_it() -> None:
+    """As ONNX Runtime raised it; a cut at 300 characters of all of it would end before the shapes."""
+    reshape = (
+        "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Reshape node. Name:'' Status "
+        "Message: /onnxruntime_src/onnxruntime/core/providers/cpu/tensor/reshape_helper.h:91 onnxruntime::"
+        "ReshapeHelper::ReshapeHelper(const onnxruntime::TensorShape&, onnxruntime::TensorShapeVector&, bool) "
+        "input_shape_size == requested_shape_size was false. The input tensor cannot be reshaped to the requested "
+        "shape. Input shape:{2}, requested shape:{3}\n"
+    )
+    told = sentence(RuntimeError(reshape))
+    assert told.startswith("RuntimeError: Non-zero status code") and told.endswith("{2}, requested shape:{3}")
+    assert "onnxruntime_src" not in told
+    assert sentence(RuntimeError("[ONNXRuntimeError] : 1 :\nNo kernel for Gelu")) == "RuntimeError: No kernel for Gelu"
+    deep = f"/{'folder/' * 50}encoder.onnx: cannot be loaded (an operator is not known)"
+    assert sentence(RuntimeError(deep)) == f"RuntimeError: {deep}"

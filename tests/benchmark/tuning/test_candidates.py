@@ -14,6 +14,7 @@ from benchmark.tuning.candidates import (
     REFERENCE,
     Candidate,
     Menu,
+    asked_in_vain,
     expected_ms,
     lanes_of,
     next_up,
@@ -71,6 +72,24 @@ def test_lanes_are_the_precisions_that_each_backend_knows_fp32_first() -> None:
         "pytorch", "onnxruntime", "pytorch bf16", "onnxruntime fp16", "onnxruntime int8", "onnxruntime int8-static",
     ]  # fmt: skip
     assert [str(lane) for lane in lanes_of(["openvino", "onnxruntime"], ["int8"])] == ["onnxruntime int8"]
+
+
+IN_VAIN: list[tuple[list[str] | None, list[str] | None, list[str], str, list[str]]] = [
+    (["tensorrt"], None, ["tensorrt"], "cpu", ["tensorrt", "tensorrt fp16"]),
+    (["pytorch"], ["fp16"], ["pytorch"], "cpu", ["pytorch fp16"]),
+    (["pytorch", "onnxruntime"], ["fp32", "int8"], ["pytorch", "onnxruntime"], "cpu", ["pytorch int8"]),
+    (["pytorch"], None, ["pytorch"], "cpu", []),
+    (None, None, ["pytorch", "tensorrt"], "cpu", []),
+    (None, ["fp16"], ["pytorch", "onnxruntime", "openvino", "tensorrt"], "cpu", ["pytorch fp16"]),
+    (["pytorch", "tensorrt"], ["fp16"], ["pytorch", "tensorrt"], "cuda", []),
+]
+
+
+@pytest.mark.parametrize(("backends", "precisions", "tried", "kind", "lanes"), IN_VAIN)
+def test_what_was_asked_for_by_name_is_never_dropped_and_a_default_may_be(
+    backends: list[str] | None, precisions: list[str] | None, tried: list[str], kind: str, lanes: list[str]
+) -> None:
+    assert [str(lane) for lane in asked_in_vain(backends, precisions, tried, kind)] == lanes
 
 
 def test_a_gpu_has_lanes_that_a_cpu_has_not() -> None:

@@ -13,10 +13,11 @@ from benchmark.tuning import machine
 from benchmark.tuning.budget import LEAST_FINAL, MOST_FINAL, Budget
 from benchmark.tuning.candidates import Candidate
 from benchmark.tuning.machine import absences
-from benchmark.tuning.outcome import Measured, results, versus
+from benchmark.tuning.outcome import Measured, not_raced_against, results, versus
 from benchmark.tuning.race import Choice
 from benchmark.tuning.records import HeatRecord, Left, Screening, TuneStore
 from benchmark.tuning.stable import fitting, too_large
+from benchmark.tuning.words import counted
 from runners.base import RunnerError
 from runners.device import Device
 
@@ -27,7 +28,7 @@ def test_a_lane_is_absent_with_its_backends_reason(monkeypatch: pytest.MonkeyPat
     def imported(backend: str) -> Any:
         raise RunnerError(f"backend {backend}: the package is not installed")
 
-    monkeypatch.setattr(machine, "import_backend", imported)
+    monkeypatch.setattr("benchmark.availability.import_backend", imported)
     assert absences([LaneKey("openvino")], Device("cpu")) == {
         "openvino": "backend openvino: the package is not installed"
     }
@@ -37,6 +38,12 @@ def test_bf16_alone_is_absent_where_only_the_instructions_are_missing(monkeypatc
     monkeypatch.setattr(machine, "bf16_missing", lambda device: f"no instructions on {device}")
     lanes = [LaneKey("pytorch"), LaneKey("pytorch", "bf16")]
     assert absences(lanes, Device("cpu")) == {"pytorch bf16": "no instructions on cpu"}
+
+
+def test_a_precision_that_a_backend_does_not_run_on_a_device_is_absent_with_the_reason() -> None:
+    found = absences([LaneKey("pytorch"), LaneKey("pytorch", "fp16"), LaneKey("pytorch", "int8")], Device("cpu"))
+    assert found.keys() == {"pytorch fp16", "pytorch int8"}
+    assert "not applicable, because the device is a CPU" in found["pytorch fp16"] and "int8" in found["pytorch int8"]
 
 
 # Time and memory.
@@ -157,6 +164,38 @@ def test_a_final_of_too_few_pairs_gives_way_to_a_race_with_enough() -> None:
 def test_who_failed_the_gate_is_held_against_nobody() -> None:
     screenings = {**measured().screenings, "b": Screening(name="b", unit_ms=1.0, dropped="gate", reason="wrong")}
     assert versus(measured(screenings=screenings), ["b"]) == []
+
+
+def test_a_default_that_dropped_out_is_told_since_the_winner_was_not_held_against_it() -> None:
+    plain = [Candidate(backend="onnxruntime"), Candidate(backend="openvino"), Candidate(backend="tensorrt")]
+    changed = Candidate(backend="onnxruntime", threads=1)
+    screenings = {
+        **measured().screenings,
+        "onnxruntime": Screening(name="onnxruntime", dropped="failed", reason="RuntimeError: no kernel."),
+        "openvino": Screening(name="openvino", unit_ms=1.0, dropped="gate", reason="box: Dice 0.5 is below"),
+        changed.name: Screening(name=changed.name, dropped="failed", reason="a crash that is told in the table alone"),
+        "tensorrt": Screening(name="tensorrt", unit_ms=40.0),
+    }
+    every = results(measured(candidates=[A, *plain, changed], screenings=screenings), "prompts_per_call", 0.02)
+    names = [one.name for one in plain]
+    assert not_raced_against(every, names, []) == [
+        "ONNX Runtime as it is by default failed (RuntimeError: no kernel), so the winner was not raced against it",
+        "OpenVINO as it is by default did not hold the gate (box: Dice 0.5 is below), so the winner was not raced "
+        "against it",
+    ]
+    assert not_raced_against(every, names, ["onnxruntime", "openvino"]) == [], "pairs of both are there"
+
+
+@pytest.mark.parametrize(
+    ("dropped", "limit_s", "again"), [("failed", None, True), ("failed", 60.0, False), ("gate", None, False),
+                                      ("invalid", None, False), (None, None, False)],
+)  # fmt: skip
+def test_a_crash_may_be_mended_and_wrong_or_slow_ones_stay_so(dropped: Any, limit_s: Any, again: bool) -> None:
+    assert Screening(name="a", dropped=dropped, limit_s=limit_s).may_be_mended is again
+
+
+def test_one_is_one() -> None:
+    assert [counted(n, "candidate") for n in (0, 1, 2)] == ["0 candidates", "1 candidate", "2 candidates"]
 
 
 def test_who_has_no_room_beside_the_winner_is_told() -> None:
