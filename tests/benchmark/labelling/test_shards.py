@@ -49,6 +49,8 @@ class ThreadWorker:
         with suppress(EOFError, OSError):
             while True:
                 self._theirs.send(shard.go_on(self._theirs.recv()))
+        if isinstance(shard, Shard):
+            shard._over.set()  # a process would be gone; a thread that waits for its next case would stay
 
     def ask(self, hand: Any) -> None:
         self.connection.send(hand)
