@@ -146,7 +146,7 @@ def test_a_small_unet_is_tuned_and_a_run_takes_the_winner_as_it_is(
     config = monai_unet({1: "liver", 2: "spleen"}, SlidingWindow(patch=(32, 32)), (4, 8), (2,), 1)
     torch.manual_seed(1)
     torch.save(unet_checkpoint(config, build_unet(config)), tmp_path / "tiny.pt")
-    words = ["--unet", tmp_path / "tiny.pt", "--budget", "50s", "--backends", "pytorch,onnxruntime"]
+    words = ["--unet", tmp_path / "tiny.pt", "--budget", "120s", "--backends", "pytorch,onnxruntime"]
     words += ["--precisions", "fp32", "--threads", "1", "--slices", "3"]
     code, out, err = sambench("tune", "--data", data, "--out", tmp_path / "tuned", *words)
     assert code == 0, err

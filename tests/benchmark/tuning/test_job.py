@@ -43,7 +43,7 @@ def test_the_plainly_slower_one_leaves_in_pairs_and_its_times_are_kept(
 ) -> None:
     monkeypatch.setattr(menu, "BATCHES", ())  # so few that all are in the first race
     options = {"dummy": {"computes": (True,), "delay_ms": (25.0,)}}
-    result = tune(options=options, budget_s=6.0)
+    result = tune(options=options, budget_s=12.0)
     slow = result.of(SLOW)
     assert slow.fate == "slower" and slow.reason.startswith("surely slower: ")
     assert len(slow.race_ms) >= 6 and min(slow.race_ms) >= 50
