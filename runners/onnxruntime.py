@@ -48,6 +48,7 @@ from runners.onnx_session import NO_WAIT, VALUES, session_options
 from runners.ort_tensor import SHARES, OrtTensor, on_cpu, own, placed_on
 from runners.out_of_memory import is_out_of_memory
 from runners.registry import PRECISIONS
+from runners.words import words_of
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +104,7 @@ class OnnxRuntimeRunner(Runner):
             self._session = self._open(session_options(self.threads, self.options), graphs)
         except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
             if not (graphs and "graph capture" in str(error)):
-                words = _first_line(error)
+                words = words_of(error)
                 raise RunnerError(f"{path}: ONNX Runtime cannot load it ({words}); export it again") from None
             self._no_graph = _refusal(error)
         if self._session is None:
@@ -205,7 +206,7 @@ class OnnxRuntimeRunner(Runner):
         except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
             if is_out_of_memory(error):
                 raise
-            raise RunnerError(f"{self.source.name}: ONNX Runtime failed in a call ({one_line(error)})") from None
+            raise RunnerError(f"{self.source.name}: ONNX Runtime failed in a call ({words_of(error)})") from None
         if self.event_clock is not None:
             self.event_clock.stop()
         binding.synchronize_outputs()
@@ -312,18 +313,9 @@ class OnnxRuntimeRunner(Runner):
             )
             self._notes = ("nodes counted in a trace of one run, after the last fusions",)
         except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
-            self._notes = (f"nodes per provider unknown: the traced run failed ({_first_line(error)})",)
+            self._notes = (f"nodes per provider unknown: the traced run failed ({words_of(error)})",)
 
 
 def _refusal(error: Exception) -> str:
     """What ONNX Runtime has against a graph, in one line that goes on from `because`."""
-    return f"ONNX Runtime cannot capture it ({_first_line(error)})"
-
-
-def one_line(error: Exception, most: int = 300) -> str:
-    """What an error says, without line breaks: what counts often stands on its second line."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:most]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"ONNX Runtime cannot capture it ({words_of(error)})"

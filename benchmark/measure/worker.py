@@ -6,7 +6,6 @@ Light on purpose: what the object needs is imported when it is made, after the p
 from __future__ import annotations
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,16 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-MOST_TOLD = 300
-"""Characters of an error that are kept, paths not counted."""
-
-NO_NEWS = re.compile(
-    # What ONNX Runtime puts before its words: `[ONNXRuntimeError] : 1 : FAIL : `.
-    r"\[ONNXRuntimeError\] : \d+ : (?:[A-Z_]+ : )?"
-    # And amid them, the place in its source, as `/onnxruntime_src/….h:91 onnxruntime::F::F(const T&, bool) `.
-    r"|/\S+\.(?:cc|cpp|cu|cuh|h|hpp):\d+ (?:[\w:~<>*&, ]+\([^()]*\)(?: const)? )?"
-)
-PATH = re.compile(r"/(?:[^\s/]+/)+\S*")
+from runners.words import words_of
 
 
 @dataclass(frozen=True)
@@ -81,12 +71,11 @@ def _answer(served: Any, call: Call) -> Answer:
 
 
 def sentence(error: BaseException) -> str:
-    """An error in one line: the first `MOST_TOLD` characters of what it says."""
-    text = NO_NEWS.sub("", " ".join(str(error).split()))
-    most = MOST_TOLD + sum(map(len, PATH.findall(text)))
+    """An error in one line."""
+    text = words_of(error)
     if isinstance(error, MemoryError) and not text:
         text = "the worker ran out of memory"
-    return f"{type(error).__name__}: {text[:most]}" if text else type(error).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _redirect(log: Path) -> None:
