@@ -1,4 +1,4 @@
-"""What an error of a library says, in one line: without places in its source, and with what counts wherever it stands."""
+"""What a library's error says, in one line: without places in its source, with what counts wherever it stands."""
 
 from __future__ import annotations
 
