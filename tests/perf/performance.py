@@ -51,10 +51,12 @@ class Measured:
         return paired_speedup(self.ms[baseline], self.ms[candidate])
 
 
-def measure(workload: Workload, backends: Sequence[str], rounds: int, nodes: int = 0) -> Measured:
-    """Exports, loads and warms everything up, then measures in turns."""
+def measure(
+    workload: Workload, backends: Sequence[str], rounds: int, nodes: int = 0, artifact: Path | None = None
+) -> Measured:
+    """Exports, where there is no artifact yet, loads and warms everything up, then measures in turns."""
     with TemporaryDirectory() as folder, ExitStack() as stack:
-        source = workload.source(Path(folder))
+        source = workload.source(Path(folder) / "artifact" if artifact is None else artifact)
         lanes: dict[str, Runner] = {
             name: stack.enter_context(make_runner(name, source, Device("cpu"), available_cores())) for name in backends
         }

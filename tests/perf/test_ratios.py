@@ -35,7 +35,7 @@ def too_slow(row: dict[str, Any], found: Speedup) -> str | None:
 
 
 @pytest.mark.parametrize("workload", sorted(BY_WORKLOAD))
-def test_no_ratio_falls_below_its_floor(workload: str, litemedsam: Any) -> None:
+def test_no_ratio_falls_below_its_floor(workload: str, litemedsam_folder: Path) -> None:
     rows = BY_WORKLOAD[workload]
     backends = ["pytorch", *{row[side] for row in rows for side in ("baseline", "candidate")} - {"pytorch"}]
     try:
@@ -43,7 +43,8 @@ def test_no_ratio_falls_below_its_floor(workload: str, litemedsam: Any) -> None:
             import_backend(name)
     except RunnerError as error:
         pytest.skip(str(error))
-    found: Measured = measure(WORKLOADS[workload](), backends, PAIRS_NEEDED)
+    artifact = None if workload.startswith("unet") else litemedsam_folder
+    found: Measured = measure(WORKLOADS[workload](), backends, PAIRS_NEEDED, artifact=artifact)
     wrong = [too_slow(row, found.ratio(row["baseline"], row["candidate"])) for row in rows]
     assert not any(wrong), "; ".join(reason for reason in wrong if reason)
     for name, (error, largest) in found.errors.items():

@@ -38,9 +38,8 @@ class Workload:
     weights: Weights
     feed: Feed
 
-    def source(self, folder: Path) -> ModuleSource:
-        """The module with its fp32 export, made in this folder."""
-        artifact = folder / "artifact"
+    def source(self, artifact: Path) -> ModuleSource:
+        """The module with its fp32 export, which is made if it is not in this folder."""
         if not artifact.exists():
             export_artifact(artifact, self.part.name, self.weights, (self.part,), {})
         return module_source(self.part, artifact)
