@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmark.results import Cell, Comparison
 from reports.findings import hull
-from reports.speed import WORDS, cell_reason
+from reports.speed import STATUS, WORDS, cell_reason
 from reports.table import Column, Table, Value, absent, keys
 from reports.text import backend_name, difference, is_number, percent, significant
 from reports.view import STAGES, Outcome, View
@@ -72,7 +72,8 @@ def _place(view: View, cells: Sequence[Cell]) -> Value:
 def _baseline(cells: Sequence[Cell]) -> Value:
     bad = next((cell for cell in cells if cell.status != "ok"), None)
     if bad is not None:
-        return Value(f"✗ {bad.status}", cell_reason(bad, bad.status), "bad")
+        word, tone = STATUS[bad.status]
+        return Value(word, cell_reason(bad, bad.status), tone)
     return Value("\n".join(["baseline", *_machine(cells)]))
 
 

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from benchmark.results import Training
-from reports.speed import place, place_columns
-from reports.table import Column, Table, Tone, Value, absent, keys, known
+from reports.speed import STATUS, place, place_columns
+from reports.table import Column, Table, Value, absent, keys, known
 from reports.text import REFERENCE, count, dice, duration, settings, significant
 from reports.view import View
-
-STATUS: dict[str, tuple[str, Tone]] = {
-    "failed": ("✗ failed", "bad"),
-    "invalid": ("✗ invalid", "bad"),
-    "skipped": ("– skipped", "doubt"),
-}
 
 
 def problem_table(view: View) -> Table | None:

@@ -18,6 +18,13 @@ from reports.text import (
 )
 from reports.view import Outcome, View, lacks_dice
 
+STATUS: dict[str, tuple[str, Tone]] = {
+    "failed": ("✗ failed", "bad"),
+    "invalid": ("✗ invalid", "bad"),
+    "skipped": ("– skipped", "doubt"),
+}
+"""Status of a cell that is not ok → the word and its tone."""
+
 WORDS: dict[Outcome, tuple[str, Tone]] = {
     "faster": ("▲ faster", "good"),
     "slower": ("▼ slower", "bad"),
