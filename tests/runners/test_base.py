@@ -24,7 +24,7 @@ from runners.base import (
 )
 from runners.device import Device, cuda_absence
 from runners.pytorch import PyTorchRunner
-from runners.registry import REAL_BACKENDS
+from runners.registry import REAL_BACKENDS, not_made_for
 from runners.registry import make_runner as make_plain_runner
 from tests.runners.conftest import ON_CPU, feed
 
@@ -252,9 +252,9 @@ class TestEveryBackend:
         loaded: list[str] = []
         spied = ModuleSource(source.name, source.signature, lambda: loaded.append("module"), source.onnx_path)  # type: ignore[arg-type, return-value]
         runner = make_runner(backend, spied, Device("cuda"))
-        with pytest.raises(
-            RunnerError, match=rf"device cuda for {backend}: .*(driver|only a CPU).*; use device cpu"
-        ) as caught:
+        missing = rf"device cuda for {backend}: .*(driver|only a CPU).*; use device cpu"
+        never = rf"backend {backend}: not applicable to device cuda; .*use device cpu"
+        with pytest.raises(RunnerError, match=never if not_made_for(backend, "cuda") else missing) as caught:
             runner.__enter__()
         assert type(caught.value).__name__ == "DeviceUnavailableError"
         assert loaded == []
