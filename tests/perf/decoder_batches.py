@@ -26,28 +26,17 @@ from exporters.sam import load_sam
 from runners.base import Runner
 from runners.device import Device
 from runners.registry import REAL_BACKENDS, make_runner
+from tests.perf.performance import present
+from tests.perf.workloads import decoder_feed
 
 SIZES = (1, 2, 4, 8, 16, 32)
 PAUSE_S = 0.05
 
 
-def feed(prompts: int) -> dict[str, np.ndarray]:
-    """Random boxes on a random embedding; a slice of 256 × 256."""
-    rng = np.random.default_rng(0)
-    return {
-        "image_embeddings": 0.1 * rng.standard_normal((1, 256, 64, 64), dtype=np.float32),
-        "point_coords": np.sort(256 * rng.random((prompts, 2, 2), dtype=np.float32), axis=1),
-        "point_labels": np.tile(np.array([2, 3], dtype=np.float32), (prompts, 1)),
-        "mask_input": np.zeros((1, 1, 256, 256), dtype=np.float32),
-        "has_mask_input": np.zeros(1, dtype=np.float32),
-        "orig_im_size": np.array([256, 256], dtype=np.float32),
-    }
-
-
 def measure(runners: Mapping[str, Runner], rounds: int) -> dict[tuple[str, int], float]:
     """Backend and size → median milliseconds a prompt, all in turns."""
     found: dict[tuple[str, int], list[float]] = {(name, size): [] for name in runners for size in SIZES}
-    feeds = {size: feed(size) for size in SIZES}
+    feeds = {size: decoder_feed(size) for size in SIZES}
     for round_ in range(rounds + 1):  # the first warms up
         for size in SIZES:
             for name, runner in runners.items():
@@ -70,7 +59,7 @@ def main() -> None:
         source = module_source(sam.decoder, Path(folder) / "artifact")
         runners = {
             name: stack.enter_context(make_runner(name, source, Device("cpu"), available_cores()))
-            for name in REAL_BACKENDS
+            for name in present(REAL_BACKENDS)
         }
         found = measure(runners, rounds)
     table = Table("prompts a call", *(f"{name}, ms a prompt" for name in runners), box=box.SIMPLE)

@@ -56,11 +56,10 @@ def encoder(model: str) -> Workload:
     return Workload(f"{model} encoder, {side}²", sam.encoder, sam.weights, {"image": image})
 
 
-def decoder(prompts: int) -> Workload:
-    """LiteMedSAM's decoder on so many random boxes; a slice of 512²."""
-    sam = load_sam("litemedsam")
+def decoder_feed(prompts: int) -> dict[str, np.ndarray]:
+    """Random boxes on a random embedding of LiteMedSAM's; a slice of 512²."""
     rng = np.random.default_rng(0)
-    feed = {
+    return {
         "image_embeddings": 0.1 * rng.standard_normal((1, 256, 64, 64), dtype=np.float32),
         "point_coords": np.sort(256 * rng.random((prompts, 2, 2), dtype=np.float32), axis=1),
         "point_labels": np.tile(np.array([2, 3], dtype=np.float32), (prompts, 1)),
@@ -68,7 +67,13 @@ def decoder(prompts: int) -> Workload:
         "has_mask_input": np.zeros(1, dtype=np.float32),
         "orig_im_size": np.array([512, 512], dtype=np.float32),
     }
-    return Workload(f"litemedsam decoder, {prompts} box{'es' * (prompts > 1)}", sam.decoder, sam.weights, feed)
+
+
+def decoder(prompts: int) -> Workload:
+    """LiteMedSAM's decoder on so many boxes."""
+    sam = load_sam("litemedsam")
+    name = f"litemedsam decoder, {prompts} box{'es' * (prompts > 1)}"
+    return Workload(name, sam.decoder, sam.weights, decoder_feed(prompts))
 
 
 def unet(patch: tuple[int, ...], batch: int) -> Workload:
