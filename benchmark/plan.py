@@ -20,7 +20,7 @@ from benchmark.sections import TaskSettings
 from benchmark.spec import REFERENCE_BACKEND, Spec
 from benchmark.training.split import draw_cases, split_cases
 from runners.device import Device
-from runners.registry import FILE_PRECISION, precisions_on
+from runners.registry import FILE_PRECISION, PRECISIONS, precisions_on
 
 REFERENCE_LANE = LaneKey(REFERENCE_BACKEND)
 """What every other lane is held against: PyTorch in fp32."""
@@ -150,6 +150,8 @@ def plan_lanes(spec: Spec) -> tuple[LaneKey, ...]:
     """Every backend in every precision it runs; the reference lane is there whenever its backend is."""
     kinds = {Device.parse(name).kind for name in spec.devices}
     able = {backend: {p for kind in kinds for p in precisions_on(backend, kind)} for backend in spec.backends}
+    # A backend that runs on none of the devices keeps its lanes, so that somebody says why they are missing.
+    able = {backend: found or set(PRECISIONS[backend]) for backend, found in able.items()}
     lanes = [LaneKey(backend, p) for backend in spec.backends for p in spec.precisions if p in able[backend]]
     if REFERENCE_BACKEND in spec.backends and REFERENCE_LANE not in lanes:
         lanes.insert(0, REFERENCE_LANE)

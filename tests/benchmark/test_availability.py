@@ -101,3 +101,10 @@ def test_the_command_says_it_too(sambench, tmp_path: Path) -> None:
         code, _, err = sambench("run", path, *flag, "--out", tmp_path / "run")
         assert code == 2 and err.startswith("error: ") and words in err
         assert not (tmp_path / "run").exists()
+
+
+def test_a_backend_that_runs_on_none_of_the_devices_is_skipped_with_the_reason_and_not_forgotten() -> None:
+    found = availability.available(spec_with(backends=["pytorch", "tensorrt"], devices=["cpu"]))
+    assert [str(lane) for lane in found.on("cpu")] == ["pytorch"]
+    ((lane, reason),) = found.skipped("cpu").items()
+    assert lane.backend == "tensorrt" and "not applicable to device cpu" in reason
