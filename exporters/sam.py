@@ -20,7 +20,7 @@ from exporters.manifest import RANDOM_WEIGHTS, ExportError, Manifest, TensorSpec
 from exporters.parity import Fit, Sample, climb, pytorch_answers
 from exporters.precision import sam_reduction
 from exporters.sam_modules import MASK_TOKENS, Masks, SamDecoder, SamEncoder
-from exporters.tiny_vit import traceable_tiny_vit
+from exporters.tiny_vit import faster_tiny_vit
 from exporters.two_way import faster_decoder
 from exporters.vit import faster_vit
 
@@ -304,7 +304,7 @@ def _encoder(model: SamModel, module: SamEncoder) -> Exportable:
         outputs=(TensorSpec(name="image_embeddings", dims=("B", EMBEDDING_CHANNELS, grid, grid)),),
         feeds=feeds,
         tolerance={"image_embeddings": 1e-3},
-        graph_module=lambda: SamEncoder(traceable_tiny_vit(faster_vit(module.image_encoder))).eval(),
+        graph_module=lambda: SamEncoder(faster_tiny_vit(faster_vit(module.image_encoder))).eval(),
     )
 
 

@@ -7,9 +7,14 @@ What is different from `segment_anything/modeling/transformer.py` and `mask_deco
   what meets the grid is one matrix of heads × tokens rows, 56 for a box. The values likewise: the weights sum over the
   grid first and are projected after. The key's bias adds the same to every score of a query, and softmax does not see
   that.
+- The bias after the pixels' attention is shared out among the heads: a head's weights sum to 1, so what is added to each
+  of its answers arrives once, and the grid is not walked through for it.
+- The last attention asks for the tokens that are read after it, two for a single mask, not for all seven, and meets the
+  grid's positions in the scores, which are few, instead of in the grid.
 - Upscaling stays in channels-last order. A transposed convolution with kernel 2 and stride 2 is one matrix product
   whose answers are new pixels, the normalisation over channels is then an ordinary LayerNormalization, and only the
-  finished masks, one number a pixel, are put into rows and columns.
+  finished masks, one number a pixel, are put into rows and columns. Its products are no `Gemm`, whose kernel writes the
+  bias to every row before it multiplies: a bias after the product costs less, and with the Gelu behind it next to nothing.
 
 With more than about 16 tokens (11 points) the first rewrite computes more than it saves, still exactly.
 docs/export.md has what each of them gives.
@@ -67,10 +72,11 @@ class GraphDecoder(SamDecoder):
         tokens = torch.cat([output_tokens.unsqueeze(0).expand(prompts, -1, -1), sparse], dim=1)
         pixels = (embeddings + dense).flatten(2).transpose(1, 2)
         positions = self._grid_positions().flatten(2).transpose(1, 2)
-        tokens, pixels = decoder.transformer(tokens, pixels, positions)
+        read = [0, *(1 + token for token in self.mask_tokens)]
+        tokens, pixels = decoder.transformer(tokens, pixels, positions, read)
         first, last = self.mask_tokens[0], self.mask_tokens[-1]
         heads = decoder.output_hypernetworks_mlps
-        weights = torch.stack([heads[token](tokens[:, 1 + token]) for token in self.mask_tokens], dim=1)
+        weights = torch.stack([heads[token](tokens[:, 1 + at]) for at, token in enumerate(self.mask_tokens)], dim=1)
         logits = weights @ decoder.output_upscaling(pixels).transpose(1, 2)
         return _in_rows(logits, side), decoder.iou_prediction_head(tokens[:, 0])[:, first : last + 1]
 
@@ -105,9 +111,19 @@ class GraphTransformer(nn.Module):
         self.norm_final_attn = official.norm_final_attn
 
     def forward(
-        self, points: torch.Tensor, pixels: torch.Tensor, positions: torch.Tensor
+        self, points: torch.Tensor, pixels: torch.Tensor, positions: torch.Tensor, read: list[int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens [P, T, C], pixels [P, h·w, C] and their positions [1, h·w, C] → both after they saw each other."""
+        """Lets tokens and pixels see each other.
+
+        Args:
+            points: tokens, [P, T, C].
+            pixels: [P, h·w, C].
+            positions: of the pixels, [1, h·w, C].
+            read: the tokens that are wanted afterwards.
+
+        Returns:
+            Those tokens and the pixels.
+        """
         tokens = points
         layer: Any
         for layer in self.layers:
@@ -123,8 +139,9 @@ class GraphTransformer(nn.Module):
             tokens = layer.norm3(tokens + layer.mlp(tokens))
             seen = _pixels_look(layer.cross_attn_image_to_token, placed_pixels, tokens + points, tokens)
             pixels = layer.norm4(pixels + seen)
-        seen = _tokens_look(self.final_attn_token_to_image, tokens + points, pixels + positions, pixels)
-        return self.norm_final_attn(tokens + seen), pixels
+        asking, asked = (tokens + points)[:, read], tokens[:, read]
+        seen = _tokens_look(self.final_attn_token_to_image, asking, pixels, pixels, positions)
+        return self.norm_final_attn(asked + seen), pixels
 
 
 class GraphUpscaling(nn.Sequential):
@@ -134,18 +151,27 @@ class GraphUpscaling(nn.Sequential):
         """Doubles the grid twice."""
         layers: Any = self
         first, norm, gelu, second, last = layers
-        doubled = _double(pixels, first)
+        doubled = _by_pixel(_double(pixels, first))
         normed = functional.layer_norm(doubled, (doubled.shape[-1],), norm.weight, norm.bias, norm.eps)
-        fine: torch.Tensor = last(_double(gelu(normed), second))
-        return fine
+        return _by_pixel(last(_double(gelu(normed), second)))
 
 
-def _tokens_look(attention: Any, tokens: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """`Attention.forward` where T tokens [P, T, C] ask all pixels [P, L, C]."""
+def _tokens_look(
+    attention: Any, tokens: torch.Tensor, keys: torch.Tensor, values: torch.Tensor,
+    positions: torch.Tensor | None = None,
+) -> torch.Tensor:  # fmt: skip
+    """`Attention.forward` where T tokens [P, T, C] ask all pixels [P, L, C].
+
+    Args:
+        positions: [1, L, C], if the keys are without them; for few tokens the products below are the cheaper way.
+    """
     query = _heads(attention.q_proj(tokens), attention) / _root_of_depth(attention)
     # [P, heads · T, C]: each head's query as a direction among the pixels' own channels.
     directions = (query @ _by_head(attention.k_proj.weight, attention)).flatten(1, 2)
-    weights = (directions @ keys.transpose(1, 2)).softmax(dim=-1)
+    scores = directions @ keys.transpose(1, 2)
+    if positions is not None:
+        scores = scores + directions @ positions.transpose(1, 2)
+    weights = scores.softmax(dim=-1)
     gathered = _split(weights @ values, 1, attention.num_heads)
     mixed = gathered @ _by_head(attention.v_proj.weight, attention).transpose(1, 2)
     together = mixed.transpose(1, 2).flatten(2) + attention.v_proj.bias
@@ -163,8 +189,7 @@ def _pixels_look(attention: Any, pixels: torch.Tensor, keys: torch.Tensor, value
     weights = _split(scores, 2, attention.num_heads).softmax(dim=-1).flatten(2)
     value = _heads(attention.v_proj(values), attention)
     answers = (value @ _by_head(attention.out_proj.weight.t(), attention)).flatten(1, 2)
-    result: torch.Tensor = weights @ answers + attention.out_proj.bias
-    return result
+    return weights @ (answers + attention.out_proj.bias / attention.num_heads)
 
 
 def _heads(tokens: torch.Tensor, attention: Any) -> torch.Tensor:
@@ -197,9 +222,12 @@ def _in_rows(logits: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _double(pixels: torch.Tensor, layer: nn.ConvTranspose2d) -> torch.Tensor:
-    """A transposed convolution, kernel 2 and stride 2, on [P, L, C] → [P, 4 · L, C']: each pixel's four one by one."""
+    """A transposed convolution, kernel 2 and stride 2, on [P, L, C] → [P, L, 4 · C']: each pixel's four one by one."""
     bias = layer.bias if layer.bias is not None else torch.zeros(layer.out_channels)
-    weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    # Rows of one matrix, so that ONNX Runtime adds the bias within the product.
-    wide = functional.linear(pixels.flatten(0, 1), weight, bias.repeat(4))
-    return wide.view(pixels.shape[0], -1, layer.out_channels)
+    wide: torch.Tensor = pixels @ layer.weight.permute(0, 2, 3, 1).flatten(1) + bias.repeat(4)
+    return wide
+
+
+def _by_pixel(wide: torch.Tensor) -> torch.Tensor:
+    """[P, L, 4 · C'] → [P, 4 · L, C']."""
+    return wide.view(wide.shape[0], -1, wide.shape[-1] // 4)
