@@ -15,6 +15,7 @@ from exporters.exportable import Feed
 from exporters.graph import INLINE_BYTES
 from exporters.manifest import ExportError, external_locations
 from exporters.parity import Answer
+from exporters.processor import has_vnni
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
 """`int8` quantises activations at run time; `int8-static` beforehand, with ranges seen on calibration slices."""
@@ -54,8 +55,8 @@ def sam_reduction(precision: str, answers: Sequence[Answer]) -> Reduction | None
     _require_known(precision, bool(answers))
 
     def apply(part: str, path: Path) -> tuple[str, list[str]]:
-        if precision == "int8-static" and part == "decoder":
-            return "fp32", [DECODER_STAYS]
+        if part == "decoder" and precision in DECODER_STAYS:
+            return "fp32", [DECODER_STAYS[precision]]
         return _reduce(precision, path, PRODUCTS, feeds.get(part, []))
 
     return None if precision == "fp32" else Reduction(precision, apply)
@@ -86,7 +87,14 @@ def _require_known(precision: str, calibrated: bool) -> None:
         raise ExportError("precision int8-static: needs slices to calibrate with; give a task with --data TASK_DIR")
 
 
-DECODER_STAYS = "the decoder stays in fp32: with calibrated ranges the masks of LiteMedSAM's point prompts fell apart"
+DECODER_STAYS = {
+    "int8": "the decoder stays in fp32: in int8 it is no faster, and its masks are worse",
+    "int8-static": "the decoder stays in fp32: with calibrated ranges LiteMedSAM's masks for point prompts fell apart",
+}
+"""Precision → why it is the encoder's alone; docs/export.md has the numbers."""
+
+SEVEN_BITS = "weights have 7 bits, because this processor lacks VNNI"
+EIGHT_BITS = "weights have 8 bits, which wants a processor with VNNI, as this one; on an older one answers overflow"
 
 
 def _calibration_feeds(answers: Sequence[Answer]) -> dict[str, list[Feed]]:
@@ -105,7 +113,8 @@ def _reduce(precision: str, path: Path, quantised: Quantised, feeds: Sequence[Fe
             path.with_name(name).rename(Path(aside) / name)
         with _quiet():
             makers[precision](Path(aside) / path.name, path)
-    return precision, []
+    signed = precision == "int8-static" or (precision == "int8" and quantised.signed_at_run_time)
+    return precision, [EIGHT_BITS if has_vnni() else SEVEN_BITS] if signed else []
 
 
 def to_fp16(source: Path, target: Path) -> None:
@@ -129,7 +138,7 @@ def to_int8(source: Path, target: Path, quantised: Quantised = PRODUCTS) -> None
         target,
         op_types_to_quantize=list(quantised.operators),
         per_channel=quantised.signed_at_run_time,  # an unsigned weight's zero point is one for all channels
-        reduce_range=quantised.signed_at_run_time,
+        reduce_range=quantised.signed_at_run_time and not has_vnni(),
         weight_type=QuantType.QInt8 if quantised.signed_at_run_time else QuantType.QUInt8,
         use_external_data_format=bool(external_locations(source)),
         extra_options={"MatMulConstBOnly": True},
@@ -156,7 +165,7 @@ def to_int8_static(source: Path, target: Path, feeds: Sequence[Feed], quantised:
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=list(quantised.operators),
         per_channel=True,
-        reduce_range=True,  # 7 bits: without VNNI a CPU adds two products of 8 bits in 16, which overflows
+        reduce_range=not has_vnni(),
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         use_external_data_format=bool(external_locations(source)),

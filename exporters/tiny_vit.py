@@ -2,15 +2,15 @@
 
 What is different from `tiny_vit.py` (microsoft/Cream), and exact but for rounding:
 
-- Queries, keys and values come from a product each instead of one that is taken apart afterwards. The key's bias is gone:
-  it adds the same to every score of a query, and softmax does not see that. The value's bias passes through the attention,
-  whose weights sum to 1, into the projection's bias. The scale is in the query's weights.
+- Queries, keys and values come from a product each instead of one that is taken apart afterwards. The key's bias is
+  gone: it adds the same to every score of a query, and softmax does not see that. The value's bias passes through the
+  attention, whose weights sum to 1, into the projection's bias. The scale is in the query's weights.
 - Windows and heads are one axis when queries meet keys. Otherwise the exporter makes one transposition of two, of heads
-  with tokens and of the key itself, and ONNX Runtime, which takes a product with the key's transpose in its stride, has to
-  carry out the whole of it, slowly.
+  with tokens and of the key itself, and ONNX Runtime, which takes a product with the key's transpose in its stride, has
+  to carry out the whole of it, slowly.
 - The projection follows the crop, 4096 tokens instead of 4900.
-- `PatchMerging` does not ask for `len(x)`, which a trace takes for a constant: the exporter would fall back to a slower way
-  of tracing, and the whole export would take almost twice as long.
+- `PatchMerging` does not ask for `len(x)`, which a trace takes for a constant: the exporter would fall back to a slower
+  way of tracing, and the whole export would take almost twice as long.
 
 docs/export.md has what each of them gives, and what was tried and gave nothing.
 """

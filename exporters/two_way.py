@@ -7,14 +7,15 @@ What is different from `segment_anything/modeling/transformer.py` and `mask_deco
   what meets the grid is one matrix of heads × tokens rows, 56 for a box. The values likewise: the weights sum over the
   grid first and are projected after. The key's bias adds the same to every score of a query, and softmax does not see
   that.
-- The bias after the pixels' attention is shared out among the heads: a head's weights sum to 1, so what is added to each
-  of its answers arrives once, and the grid is not walked through for it.
+- The bias after the pixels' attention is shared out among the heads: a head's weights sum to 1, so what is added to
+  each of its answers arrives once, and the grid is not walked through for it.
 - The last attention asks for the tokens that are read after it, two for a single mask, not for all seven, and meets the
   grid's positions in the scores, which are few, instead of in the grid.
 - Upscaling stays in channels-last order. A transposed convolution with kernel 2 and stride 2 is one matrix product
   whose answers are new pixels, the normalisation over channels is then an ordinary LayerNormalization, and only the
   finished masks, one number a pixel, are put into rows and columns. Its products are no `Gemm`, whose kernel writes the
-  bias to every row before it multiplies: a bias after the product costs less, and with the Gelu behind it next to nothing.
+  bias to every row before it multiplies: a bias after the product costs less, and with the Gelu behind it next to
+  nothing.
 
 With more than about 16 tokens (11 points) the first rewrite computes more than it saves, still exactly.
 docs/export.md has what each of them gives.
@@ -162,8 +163,7 @@ def _tokens_look(
 ) -> torch.Tensor:  # fmt: skip
     """`Attention.forward` where T tokens [P, T, C] ask all pixels [P, L, C].
 
-    Args:
-        positions: [1, L, C], if the keys are without them; for few tokens the products below are the cheaper way.
+    Positions [1, L, C] are given if the keys are without them: for few tokens their own product is the cheaper way.
     """
     query = _heads(attention.q_proj(tokens), attention) / _root_of_depth(attention)
     # [P, heads · T, C]: each head's query as a direction among the pixels' own channels.

@@ -115,7 +115,12 @@ def test_fp32_needs_no_reduction() -> None:
 # int8.
 
 
-def test_int8_quantises_every_product_at_run_time(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("vnni", "largest"), [(True, 127), (False, 64)])
+def test_int8_quantises_every_product_at_run_time(
+    vnni: bool, largest: int, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 7 bits where a CPU without VNNI would add two products of 8 bits in 16."""
+    monkeypatch.setattr(precision, "has_vnni", lambda: vnni)
     to_int8(source, tmp_path / "int8.onnx")
     found = operators(tmp_path / "int8.onnx")
     assert sum(operator in QUANTISED for operator in found) == 2
@@ -123,8 +128,7 @@ def test_int8_quantises_every_product_at_run_time(source: Path, tmp_path: Path) 
     weights = matrices(tmp_path / "int8.onnx")
     assert {array.dtype for array in weights} == {np.dtype(np.int8)}
     assert sorted(array.size for array in weights) == [32 * 128, 64 * 128]
-    # 7 bits, because CPUs without VNNI add two products of 8 bits in 16.
-    assert all(np.abs(array.astype(int)).max() <= 64 for array in weights)
+    assert all(np.abs(array.astype(int)).max() == largest for array in weights)
     size = (tmp_path / "int8.onnx").stat().st_size
     assert size < 0.6 * source.stat().st_size
     assert 0 < relative_error(tmp_path / "int8.onnx", feed(7)) < 0.05
@@ -160,15 +164,20 @@ def scale_of_input(path: Path) -> float:
     return float(arrays[node.input[1]])
 
 
-def test_int8_static_leaves_the_decoder_in_fp32_and_says_so(tmp_path: Path) -> None:
-    folder = reduced("int8-static", tmp_path / "artifact", "encoder", "decoder", of=answers())
+@pytest.mark.parametrize(("name", "operator"), [("int8-static", "QuantizeLinear"), ("int8", "DynamicQuantizeLinear")])
+@pytest.mark.parametrize(("vnni", "bits"), [(True, precision.EIGHT_BITS), (False, precision.SEVEN_BITS)])
+def test_int8_leaves_the_decoder_in_fp32_and_says_so(
+    name: str, operator: str, vnni: bool, bits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "has_vnni", lambda: vnni)
+    folder = reduced(name, tmp_path / "artifact", "encoder", "decoder", of=answers())
     manifest = load_manifest(folder)
-    assert manifest.precision == "int8-static"
-    assert manifest.precision_notes == [DECODER_STAYS]
+    assert manifest.precision == name
+    assert manifest.precision_notes == [bits, DECODER_STAYS[name]]
     encoder, decoder = manifest.files["encoder"], manifest.files["decoder"]
-    assert (encoder.precision, decoder.precision) == ("int8-static", "fp32")
-    assert "QuantizeLinear" in encoder.nodes
-    assert "QuantizeLinear" not in decoder.nodes
+    assert (encoder.precision, decoder.precision) == (name, "fp32")
+    assert operator in encoder.nodes
+    assert operator not in decoder.nodes
     # What is fp32 is held to its tolerance, what is not to the gate.
     assert encoder.tolerance is None
     assert decoder.tolerance == {"answer": 1e-4}

@@ -33,3 +33,12 @@ def test_any_change_of_the_exporters_changes_it_and_nothing_else_does(digest_of)
     assert changed != before
     (folder / "new_rewrite.py").write_text("")
     assert digest() not in (before, changed)
+
+
+def test_an_export_for_vnni_is_not_taken_where_there_is_none(digest_of, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, digest = digest_of
+    found = []
+    for vnni in (True, False):
+        monkeypatch.setattr(recipe, "has_vnni", lambda vnni=vnni: vnni)
+        found.append(digest())
+    assert found[0] != found[1]

@@ -60,8 +60,9 @@ def test_a_block_is_the_same_with_biases_that_matter(encoder: Any, layer: int) -
 
 
 def test_no_key_is_transposed_apart_from_its_product(encoder: Any, tmp_path: Path) -> None:
-    """ONNX Runtime takes a product with the transpose of a key in its stride, unless the exporter has merged it with the
-    transposition of heads and tokens; then it took 7 % of the encoder's time."""
+    """ONNX Runtime takes a product with a key's transpose in its stride, unless the exporter has merged that with the
+    transposition of heads and tokens; then it took 7 % of the encoder's time.
+    """
     part = Exportable(
         name="encoder", module=SamEncoder(encoder), inputs=(TensorSpec(name="image", dims=("B", 3, 256, 256)),),
         outputs=(TensorSpec(name="image_embeddings", dims=("B", 256, 64, 64)),), feeds=lambda: [], tolerance={},

@@ -1,11 +1,13 @@
 """How much faster a task is pseudo-labelled than with a plain loop, and whether the masks are the same.
 
-    python -m tests.perf.labelling_speed ../shared/msd-real/Task101_AbdomenCT --backends onnxruntime,openvino --rounds 3
+    python -m tests.perf.labelling_speed ../shared/msd-real/Task101_AbdomenCT --lanes onnxruntime,openvino:bf16
 
 Both read a case from its NIfTI file and write one NIfTI file a strategy. The plain loop is `tests/perf/plain_loop.py`:
 the official predictor in PyTorch eager, one call a prompt. Ours is what `sambench label` and `sambench run` use: slices
-made ready ahead, one embedding for all strategies, prompts in batches, in each of the backends. They take turns in one
-process; loading and exporting the model is outside the clock. docs/performance.md holds what it printed.
+made ready ahead, one embedding for all strategies, prompts in batches, in each of the lanes (a backend, and after a
+colon its precision). They take turns in one process; loading and exporting the model is outside the clock. What a lane
+may lose is a thousandth of the plain loop's mean Dice against the reference labels. docs/performance.md holds what it
+printed.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -38,8 +40,11 @@ from benchmark.stages.ahead import ahead
 from benchmark.stages.base import Labels
 from benchmark.stages.pseudolabel import Prepared, PseudolabelPipeline
 from benchmark.stages.sam_input import SamInput
-from exporters.base import export_artifact
-from exporters.sam import load_sam
+from exporters.base import ExportOptions, export_artifact
+from exporters.precision import sam_reduction
+from exporters.sam import LoadedSam, load_sam
+from runners.base import ModuleSource
+from runners.registry import FILE_PRECISION
 from tests.perf.plain_loop import label_slice, official_predictor
 
 STRATEGIES = ("box", "box-margin3", "box-jitter10", "point", "box+point")
@@ -91,26 +96,36 @@ def ours(task: Task, prompter: Prompter, pipeline: PseudolabelPipeline) -> Label
     return label
 
 
-def measure(task: Task, backends: Sequence[str], rounds: int) -> None:
-    """Prints the times, their ratios, and the Dice between both sides' labels."""
+def exported(sam: LoadedSam, precisions: Collection[str], folder: Path) -> dict[str, list[ModuleSource]]:
+    """Precision → encoder and decoder, from files of that precision where it has its own."""
+    sources = {}
+    parts = (sam.encoder, sam.decoder)
+    for precision in precisions:
+        own = FILE_PRECISION.get(precision, precision)
+        if not (folder / own).exists():
+            options = ExportOptions(reduction=sam_reduction(own, []))
+            export_artifact(folder / own, "litemedsam", sam.weights, parts, sam.settings, options)
+        sources[precision] = [module_source(part, folder / own, precision) for part in parts]
+    return sources
+
+
+def measure(task: Task, keys: Sequence[LaneKey], rounds: int) -> None:
+    """Prints the times, their ratios, and the Dice between both sides' labels and against the reference."""
     prompter = Prompter.of(STRATEGIES, task.labels)
     sam = load_sam("litemedsam")
-    keys = {backend: LaneKey(backend) for backend in backends}
     # Made before the lanes are open: they leave PyTorch one thread, which is not what it takes by itself.
     looped = plain(task, prompter)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        parts = (sam.encoder, sam.decoder)
-        export_artifact(folder / "artifact", "litemedsam", sam.weights, parts, sam.settings)
-        sources = {"fp32": [module_source(part, folder / "artifact") for part in parts]}
-        settings = LaneSettings(tuple(keys.values()), "cpu", available_cores())
+        sources = exported(sam, {key.precision for key in keys}, folder)
+        settings = LaneSettings(tuple(keys), "cpu", available_cores())
         sam_input = SamInput.of(sam.model)
         with open_lanes(settings, sources, lambda r: PseudolabelPipeline(r[0], r[1], sam_input)) as lanes:
             sides = {PLAIN: looped}
-            for backend, key in keys.items():
+            for key in keys:
                 pipeline = lanes[str(key)].pipeline
                 assert isinstance(pipeline, PseudolabelPipeline)
-                sides[backend] = ours(task, prompter, pipeline)
+                sides[str(key)] = ours(task, prompter, pipeline)
             seconds, found = in_turns(task.cases[0], sides, folder, rounds)
     report(task, seconds, found)
 
@@ -151,6 +166,19 @@ def report(task: Task, seconds: dict[str, list[float]], found: dict[str, dict[st
             strategy, *(_lowest(found[name][strategy], found[PLAIN][strategy], task) for name in list(seconds)[1:])
         )
     console.print(same)
+    reference = load_volume(task, task.cases[0]).label
+    right = Table("strategy", *seconds, title="Mean Dice against the reference labels", box=box.SIMPLE)
+    for strategy in STRATEGIES:
+        means = {name: _mean(found[name][strategy], reference, task) for name in seconds}
+        changes = [f"{means[name]:.4f} ({means[name] - means[PLAIN]:+.4f})" for name in list(seconds)[1:]]
+        right.add_row(strategy, f"{means[PLAIN]:.4f}", *changes)
+    console.print(right)
+
+
+def _mean(labels: Labels, reference: Labels, task: Task) -> float:
+    return float(
+        np.mean([value for value in dice_per_label(labels, reference, task.labels).values() if value is not None])
+    )
 
 
 def _lowest(labels: Labels, reference: Labels, task: Task) -> str:
@@ -164,7 +192,7 @@ def main() -> None:
     """Parses and measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", type=Path)
-    parser.add_argument("--backends", default="onnxruntime")
+    parser.add_argument("--lanes", default="onnxruntime")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     machine = environment(available_cores())
@@ -172,7 +200,7 @@ def main() -> None:
     Console(width=110).print(
         f"{machine.cpu}, {available_cores()} cores, {machine.libraries}, allocator {allocator or 'default'}"
     )
-    measure(open_task(given.task), given.backends.split(","), given.rounds)
+    measure(open_task(given.task), [LaneKey(*lane.split(":")) for lane in given.lanes.split(",")], given.rounds)
 
 
 if __name__ == "__main__":
