@@ -1,4 +1,4 @@
-"""SAM's mask decoder, formulated anew for a graph: the same function with 57 % of the arithmetic.
+"""SAM's mask decoder, formulated anew for a graph: the same function with 53 % of the arithmetic.
 
 What is different from `segment_anything/modeling/transformer.py` and `mask_decoder.py`, and exact but for rounding:
 

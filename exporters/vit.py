@@ -9,7 +9,6 @@ What is different from `segment_anything/modeling/image_encoder.py`, and exact b
 - The relative positions of the fixed grid are gathered once, not at each call.
 - In windows the two position terms are part of the score's matrix product: query · table is appended to the query, and
   the key gets a one-hot code of its row and column. Over the whole grid two additions are cheaper.
-- Tokens are rows of a matrix, so that ONNX Runtime fuses each bias into its matrix product.
 
 docs/export.md has what each of them gives.
 """
@@ -56,14 +55,14 @@ class GraphBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See `Block.forward`."""
         size, channels = x.shape[1], x.shape[3]
-        x = x.reshape(-1, channels)
+        x = x.reshape(-1, size * size, channels)
         x = x + self.attention(self.norm1(x))
         x = x + self.mlp(self.norm2(x))
         return x.view(-1, size, size, channels)
 
 
 class GraphAttention(nn.Module):
-    """Attention within windows, or over the whole grid when it is one window. Tokens [B·size², C] in and out."""
+    """Attention within windows, or over the whole grid when it is one window. Tokens [B, size², C] in and out."""
 
     qkv: torch.Tensor
     q_bias: torch.Tensor
@@ -88,7 +87,7 @@ class GraphAttention(nn.Module):
             project = attention.proj
             self.register_buffer("qkv", weight.t().contiguous())
             self.register_buffer("q_bias", attention.scale * bias[:channels].view(self.heads, 1, self.depth))
-            self.register_buffer("out", project.weight)
+            self.register_buffer("out", project.weight.t().contiguous())
             self.register_buffer("out_bias", project.bias + project.weight @ bias[2 * channels :])
             # The scale is already in the query, and the position terms want the query without it.
             tables = [
@@ -111,7 +110,7 @@ class GraphAttention(nn.Module):
         mixed = self._scores(query + self.q_bias, key).softmax(dim=-1) @ value
         whole = mixed.view(-1, count, count, self.heads, window, window, self.depth).permute(0, 1, 4, 2, 5, 3, 6)
         cropped = whole.reshape(-1, padded, padded, self.channels)[:, :size, :size]
-        return functional.linear(cropped.reshape(-1, self.channels), self.out, self.out_bias)
+        return cropped.reshape(-1, size * size, self.channels) @ self.out + self.out_bias
 
     def _scores(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         """Scaled products with both position terms, [b, heads, w², w²]."""
