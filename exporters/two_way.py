@@ -189,7 +189,8 @@ def _pixels_look(attention: Any, pixels: torch.Tensor, keys: torch.Tensor, value
     weights = _split(scores, 2, attention.num_heads).softmax(dim=-1).flatten(2)
     value = _heads(attention.v_proj(values), attention)
     answers = (value @ _by_head(attention.out_proj.weight.t(), attention)).flatten(1, 2)
-    return weights @ (answers + attention.out_proj.bias / attention.num_heads)
+    result: torch.Tensor = weights @ (answers + attention.out_proj.bias / attention.num_heads)
+    return result
 
 
 def _heads(tokens: torch.Tensor, attention: Any) -> torch.Tensor:
