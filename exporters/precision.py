@@ -28,14 +28,17 @@ class Quantised:
     Attributes:
         operators: those that ONNX Runtime has int8 kernels for.
         signed_at_run_time: weights where activations are quantised at run time; its ConvInteger takes unsigned ones.
+        not_after: what of them reads the answer of such an operator stays as it is.
     """
 
     operators: tuple[str, ...]
     signed_at_run_time: bool
+    not_after: tuple[str, ...] = ()
 
 
-PRODUCTS = Quantised(("MatMul", "Gemm"), signed_at_run_time=True)
-"""Of a SAM: its convolutions are few, and the CPU has slow int8 kernels for them."""
+PRODUCTS = Quantised(("MatMul", "Gemm"), signed_at_run_time=True, not_after=("Gelu",))
+"""Of a SAM: its convolutions are few, and the CPU has slow int8 kernels for them. What a Gelu lets through has a few large
+values, for whose sake all others are rounded to few steps: those products make up most of the error (docs/export.md)."""
 
 CONVOLUTIONS = Quantised(("Conv", "MatMul", "Gemm"), signed_at_run_time=False)
 """Of a UNet. ConvTranspose has no int8 kernel and stays in fp32, as do normalisation and activations between."""
@@ -137,6 +140,7 @@ def to_int8(source: Path, target: Path, quantised: Quantised = PRODUCTS) -> None
         source,
         target,
         op_types_to_quantize=list(quantised.operators),
+        nodes_to_exclude=_kept(source, quantised),
         per_channel=quantised.signed_at_run_time,  # an unsigned weight's zero point is one for all channels
         reduce_range=quantised.signed_at_run_time and not has_vnni(),
         weight_type=QuantType.QInt8 if quantised.signed_at_run_time else QuantType.QUInt8,
@@ -164,6 +168,7 @@ def to_int8_static(source: Path, target: Path, feeds: Sequence[Feed], quantised:
         Reader(),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=list(quantised.operators),
+        nodes_to_exclude=_kept(source, quantised),
         per_channel=True,
         reduce_range=not has_vnni(),
         activation_type=QuantType.QUInt8,
@@ -171,6 +176,19 @@ def to_int8_static(source: Path, target: Path, feeds: Sequence[Feed], quantised:
         use_external_data_format=bool(external_locations(source)),
         extra_options={"MatMulConstBOnly": True},
     )
+
+
+def _kept(path: Path, quantised: Quantised) -> list[str]:
+    """The names of the nodes that are left as they are."""
+    import onnx
+
+    nodes = onnx.load(str(path), load_external_data=False).graph.node
+    makers = {output: node.op_type for node in nodes for output in node.output}
+    return [
+        node.name
+        for node in nodes
+        if node.op_type in quantised.operators and any(makers.get(name) in quantised.not_after for name in node.input)
+    ]
 
 
 def _forget_inner_shapes(path: Path) -> None:
