@@ -37,8 +37,9 @@ class Quantised:
 
 
 PRODUCTS = Quantised(("MatMul", "Gemm"), signed_at_run_time=True, not_after=("Gelu",))
-"""Of a SAM: its convolutions are few, and the CPU has slow int8 kernels for them. What a Gelu lets through has a few large
-values, for whose sake all others are rounded to few steps: those products make up most of the error (docs/export.md)."""
+"""Of a SAM: its convolutions are few, and the CPU has slow int8 kernels for them. What a Gelu lets through has a few
+large values, for whose sake all others are rounded to few steps: the products after it make up most of the error
+(docs/export.md)."""
 
 CONVOLUTIONS = Quantised(("Conv", "MatMul", "Gemm"), signed_at_run_time=False)
 """Of a UNet. ConvTranspose has no int8 kernel and stays in fp32, as do normalisation and activations between."""
@@ -179,15 +180,16 @@ def to_int8_static(source: Path, target: Path, feeds: Sequence[Feed], quantised:
 
 
 def _kept(path: Path, quantised: Quantised) -> list[str]:
-    """The names of the nodes that are left as they are."""
+    """The names of the nodes that stay as they are; the quantiser first makes a MatMul of a Gemm, and renames it."""
     import onnx
 
     nodes = onnx.load(str(path), load_external_data=False).graph.node
     makers = {output: node.op_type for node in nodes for output in node.output}
     return [
-        node.name
+        name
         for node in nodes
-        if node.op_type in quantised.operators and any(makers.get(name) in quantised.not_after for name in node.input)
+        for name in (node.name, f"{node.name}_MatMul")
+        if node.op_type in quantised.operators and any(makers.get(read) in quantised.not_after for read in node.input)
     ]
 
 

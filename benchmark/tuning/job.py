@@ -45,7 +45,7 @@ MOST_IN_A_RACE = 6
 MOST_OF_SCREENING = 0.5
 """Of the time that is left to try candidates, a call of one of them may take no more."""
 REDUCED_EXPORT = 0.2
-"""Of the budget, an export of one reduced precision may take: what it is worth is not known. LiteMedSAM's takes 38 s."""
+"""Of the budget, an export of one reduced precision may take: its worth is not known. LiteMedSAM's takes 38 s."""
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from exporters.base import ExportOptions, export_artifact
 from exporters.exportable import Exportable
 from exporters.manifest import MANIFEST_FILE, ExportError, TensorSpec, Weights, load_manifest
 from exporters.parity import Answer, Sample
-from exporters.precision import DECODER_STAYS, PRECISIONS, sam_reduction, to_int8, to_int8_static
+from exporters.precision import DECODER_STAYS, PRECISIONS, PRODUCTS, sam_reduction, to_int8, to_int8_static
 
 pytestmark = pytest.mark.usefixtures("traced_once")
 
@@ -121,7 +122,7 @@ def test_int8_quantises_every_product_at_run_time(
 ) -> None:
     """With 7 bits where a CPU without VNNI would add two products of 8 bits in 16."""
     monkeypatch.setattr(precision, "has_vnni", lambda: vnni)
-    to_int8(source, tmp_path / "int8.onnx")
+    to_int8(source, tmp_path / "int8.onnx", replace(PRODUCTS, not_after=()))
     found = operators(tmp_path / "int8.onnx")
     assert sum(operator in QUANTISED for operator in found) == 2
     assert not {"MatMul", "Gemm", "QuantizeLinear"} & set(found)
@@ -132,6 +133,17 @@ def test_int8_quantises_every_product_at_run_time(
     size = (tmp_path / "int8.onnx").stat().st_size
     assert size < 0.6 * source.stat().st_size
     assert 0 < relative_error(tmp_path / "int8.onnx", feed(7)) < 0.05
+
+
+@pytest.mark.parametrize("how", ["at run time", "beforehand"])
+def test_a_product_after_a_gelu_stays_in_fp32(how: str, source: Path, tmp_path: Path) -> None:
+    """Its input has a few large values, for whose sake the others would be rounded to few steps."""
+    if how == "beforehand":
+        to_int8_static(source, tmp_path / "int8.onnx", [{"image": feed(4)}])
+    else:
+        to_int8(source, tmp_path / "int8.onnx")
+    weights = matrices(tmp_path / "int8.onnx")
+    assert sorted((str(array.dtype), array.size) for array in weights) == [("float32", 128 * 32), ("int8", 64 * 128)]
 
 
 def matrices(path: Path) -> list[np.ndarray]:
