@@ -31,6 +31,8 @@ def save_pictures(
     """
     pictures = []
     for variant, by_lane in predictions.items():
+        if not by_lane:  # every lane failed: the cells say why
+            continue
         for index in _worth_a_look(chosen, list(by_lane.values()), count):
             pictures.append(_save(run_dir, group, variant, chosen[index], {k: p[index] for k, p in by_lane.items()}))
     return pictures

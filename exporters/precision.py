@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -132,19 +133,31 @@ def to_fp16(source: Path, target: Path) -> None:
     onnx_ir.save(model, target, external_data=f"{target.name}.data" if weights > INLINE_BYTES else None)
 
 
+def onnxruntime_quantization() -> Any:
+    """ONNX Runtime's quantiser, imported without what its import leaves behind.
+
+    It appends a folder to `sys.path` that has a module `benchmark`. A process that is spawned afterwards gets the same
+    path, and, where sambench is installed from its folder, would take that module for ours.
+    """
+    before = list(sys.path)
+    import onnxruntime.quantization
+
+    sys.path[:] = before
+    return onnxruntime.quantization
+
+
 def to_int8(source: Path, target: Path, quantised: Quantised = PRODUCTS) -> None:
     """Weights of products or convolutions as int8, activations quantised at run time."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
+    quantisation = onnxruntime_quantization()
     _forget_inner_shapes(source)
-    quantize_dynamic(
+    quantisation.quantize_dynamic(
         source,
         target,
         op_types_to_quantize=list(quantised.operators),
         nodes_to_exclude=_kept(source, quantised),
         per_channel=quantised.signed_at_run_time,  # an unsigned weight's zero point is one for all channels
         reduce_range=quantised.signed_at_run_time and not has_vnni(),
-        weight_type=QuantType.QInt8 if quantised.signed_at_run_time else QuantType.QUInt8,
+        weight_type=quantisation.QuantType.QInt8 if quantised.signed_at_run_time else quantisation.QuantType.QUInt8,
         use_external_data_format=bool(external_locations(source)),
         extra_options={"MatMulConstBOnly": True},
     )
@@ -152,9 +165,9 @@ def to_int8(source: Path, target: Path, quantised: Quantised = PRODUCTS) -> None
 
 def to_int8_static(source: Path, target: Path, feeds: Sequence[Feed], quantised: Quantised = PRODUCTS) -> None:
     """Weights and activations of products or convolutions as int8, with the ranges seen on the calibration feeds."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    quantisation = onnxruntime_quantization()
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(quantisation.CalibrationDataReader):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
             self.left: Iterator[Feed] = iter(feeds)
 
@@ -163,17 +176,17 @@ def to_int8_static(source: Path, target: Path, feeds: Sequence[Feed], quantised:
             return None if feed is None else dict(feed)
 
     _forget_inner_shapes(source)
-    quantize_static(
+    quantisation.quantize_static(
         source,
         target,
         Reader(),
-        quant_format=QuantFormat.QDQ,
+        quant_format=quantisation.QuantFormat.QDQ,
         op_types_to_quantize=list(quantised.operators),
         nodes_to_exclude=_kept(source, quantised),
         per_channel=True,
         reduce_range=not has_vnni(),
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
+        activation_type=quantisation.QuantType.QUInt8,
+        weight_type=quantisation.QuantType.QInt8,
         use_external_data_format=bool(external_locations(source)),
         extra_options={"MatMulConstBOnly": True},
     )

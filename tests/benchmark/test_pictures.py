@@ -126,6 +126,12 @@ def test_nothing_to_show_is_no_picture(tmp_path: Path, predictions: dict[str, np
     assert save_pictures(tmp_path, GROUP, [], {"box": predictions}, 2) == []
 
 
+def test_a_case_in_which_every_lane_failed_has_no_pictures_and_no_error(tmp_path: Path) -> None:
+    """The cells say why they failed; a picture that cannot be made must not end the run before they are written."""
+    assert save(tmp_path, make_slices([5, 9]), 2) == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_reduced_precision_has_pictures_beside_fp32_and_file_names_without_blanks(tmp_path: Path) -> None:
     chosen = make_slices([20])
     full, reduced = perfect(chosen), np.zeros_like(perfect(chosen))

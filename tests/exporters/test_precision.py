@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -258,3 +260,12 @@ def test_the_quantisers_advice_is_not_shown_and_logging_is_as_before(
     assert caplog.records == []
     assert capfd.readouterr() == ("", "")
     assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_a_process_that_is_spawned_after_a_reduction_finds_our_modules() -> None:
+    """ONNX Runtime's quantiser puts a folder on the path in which there is another `benchmark`."""
+    code = (
+        "import sys; before = list(sys.path); from exporters.precision import onnxruntime_quantization as quantiser; "
+        "assert quantiser().quantize_dynamic and 'onnxruntime.transformers' in sys.modules; assert sys.path == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(precision.__file__).parents[1])
