@@ -1,4 +1,4 @@
-# make demo | make test | make gpu-check | make lint | make setup
+# make demo | make test | make test-slow | make lint | make docs | make gpu-check | make setup
 # Every target makes .venv if it is not there and reinstalls only when pyproject.toml changed.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test gpu-check lint
+.PHONY: setup demo test test-slow gpu-check lint
 
 setup: $(STAMP)
 
@@ -19,12 +19,23 @@ demo: $(STAMP)
 	"$(BIN)/python" -m benchmark.cli demo
 
 # Two processes, since most of the time goes to tracing and exporting, which use one core; a file stays in one process, so
-# that what it exports is exported once, and files begin in the order in which tests/conftest.py puts them. The timed
-# suite runs alone, with what was exported before, and with as little time as its numbers can be told from.
+# that what it exports is exported once, and files begin in the order in which tests/conftest.py puts them. The files of
+# both parts of the slow tests share a folder of what was exported.
+PYTEST := "$(BIN)/python" -m pytest
+IN_TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/perf
+COMMON := common="$$(mktemp -d)" && trap 'rm -rf "$$common"' EXIT && export SAMBENCH_TEST_COMMON="$$common"
+
 test: $(STAMP)
-	common="$$(mktemp -d)" && trap 'rm -rf "$$common"' EXIT && export SAMBENCH_TEST_COMMON="$$common" && \
-	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/perf && \
-	SAMBENCH_PERF_BUDGET_S=1 "$(BIN)/python" -m pytest tests/perf
+	$(COMMON) && $(PYTEST) $(IN_TWO) -m "not slow"
+
+# What is slow by nature: trainings (nnU-Net's, ours, their kills), whole exports of every model, runs of every example, the
+# installed wheel, the notebook, the browser, simulations of the statistics; then the timed suite, alone on the machine and
+# with as little time as its numbers can be told from. A failure in one part does not keep the other from running.
+test-slow: $(STAMP)
+	$(COMMON) && failed=0; \
+	$(PYTEST) $(IN_TWO) -m slow || failed=1; \
+	SAMBENCH_PERF_BUDGET_S=1 $(PYTEST) tests/perf || failed=1; \
+	exit $$failed
 
 # Everything that needs CUDA, in under 10 minutes. The first line asks about the GPU alone, so that a machine without one
 # is told at once.

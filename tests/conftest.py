@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+from tests.skips import skip_lines
 from tests.traced import TracedOnce
 
 REPOSITORY = Path(__file__).parents[1]
@@ -60,6 +61,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         raise pytest.UsageError(f"LONG_FILES in tests/conftest.py names files that are no more: {', '.join(gone)}")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (places.get(item.path, len(places)), item.path not in slow))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What was left out on this machine, and for want of what."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.section("skipped, and for want of what")
+        for line in skip_lines(skipped):
+            terminalreporter.write_line(line)
 
 
 def pytest_collection_finish() -> None:

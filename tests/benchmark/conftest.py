@@ -100,6 +100,11 @@ def sambench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lanes are called in this process: starting one of their own takes seconds, and is tested by itself."""
+    call_lanes_here(monkeypatch)
+
+
+def call_lanes_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the patch is undone, lanes have no processes of their own, and nothing is asked of the machine."""
     monkeypatch.setattr("benchmark.measure.bench.Worker", SentWorker)
     # Two collections a lane are exact where a process holds one lane, and here look through all that tests imported.
     monkeypatch.setattr("benchmark.measure.memory.gc", SimpleNamespace(collect=lambda: 0))

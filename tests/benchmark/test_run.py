@@ -1,4 +1,5 @@
-"""The whole line, from an MSD folder to a report, on a small phantom with real weights."""
+"""The whole line, from an MSD folder to a report, on a small phantom: with a SAM of a few operators and lanes that are
+called in this process; in the slow tests with real weights and real processes."""
 
 from __future__ import annotations
 
@@ -18,10 +19,11 @@ from benchmark.results import Results, load_results
 from benchmark.run import Run
 from benchmark.spec import parse_spec
 from reports.html import write_html
+from tests.benchmark.conftest import call_lanes_here
+from tests.benchmark.fake_sam import FakeSam
 
 PHANTOM = PhantomSpec(cases=3, slices=4, spacing_mm=(3.0, 3.0, 36.0))
-
-pytestmark = pytest.mark.slow
+SMALL = PhantomSpec(cases=3, size=64, slices=4, spacing_mm=(6.0, 6.0, 36.0))
 
 
 class Silent:
@@ -37,10 +39,28 @@ class Silent:
     def say(self, text: str) -> None: ...
 
 
+@pytest.fixture(scope="module", params=["quick", pytest.param("real", marks=pytest.mark.slow)])
+def real(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Whether LiteMedSAM and processes are used. Otherwise the fake SAM stands in for it and lanes are called here."""
+    if request.param == "real":
+        yield True
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        call_lanes_here(patch)
+        patch.setattr("benchmark.run.load_sam", lambda name, checkpoint, seed, masks: FakeSam())
+        yield False
+
+
+ONLY_REAL = pytest.mark.parametrize(
+    "real", [pytest.param("real", marks=pytest.mark.slow)], indirect=True, scope="module"
+)
+"""For what a SAM of a few operators, or a lane without a process, cannot show."""
+
+
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(real: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantom")
-    write_phantom(folder, PHANTOM)
+    write_phantom(folder, PHANTOM if real else SMALL)
     return folder
 
 
@@ -89,6 +109,7 @@ def test_the_backends_give_the_same_masks(finished: tuple[Results, Path]) -> Non
             assert cell.parity.dice_delta == pytest.approx(0, abs=5e-4)
 
 
+@ONLY_REAL
 def test_a_box_makes_good_pseudo_labels_of_large_organs(finished: tuple[Results, Path]) -> None:
     """Guards preprocessing and prompt geometry: a shifted box or an unwindowed image ends far below."""
     box = next(c for c in finished[0].cells if (c.stage, c.prompt, c.backend) == ("pseudolabel", "box", "onnxruntime"))
@@ -97,12 +118,14 @@ def test_a_box_makes_good_pseudo_labels_of_large_organs(finished: tuple[Results,
     assert np.mean(liver) > 0.9
 
 
-def test_surfaces_are_measured_and_weak_is_set_against_full(finished: tuple[Results, Path]) -> None:
+def test_surfaces_are_measured_and_weak_is_set_against_full(finished: tuple[Results, Path], real: bool) -> None:
     """One test case: a difference of both UNets on each backend, and plainly no interval."""
     results, _ = finished
     box = next(c for c in results.cells if (c.stage, c.prompt, c.backend) == ("pseudolabel", "box", "pytorch"))
     liver = [entry for entry in box.surface_per_case if entry.label == "liver"]
-    assert len(liver) == PHANTOM.cases and all(entry.nsd is not None and entry.nsd > 0.7 for entry in liver)
+    assert len(liver) == PHANTOM.cases and all(
+        entry.nsd is not None and entry.nsd > (0.7 if real else 0.5) for entry in liver
+    )
     assert box.hd95_mm is not None and 0 < box.hd95_mm < 40
     effects = [effect for effect in results.supervision if effect.label is None]
     assert [(effect.labels, effect.backend) for effect in effects] == [("box", "pytorch"), ("box", "onnxruntime")]
@@ -122,7 +145,7 @@ def test_no_case_is_trained_and_tested_on(finished: tuple[Results, Path]) -> Non
         assert training.cases == task.train_cases
 
 
-def test_pseudo_labels_lie_in_the_images_own_grid(finished: tuple[Results, Path], root: Path) -> None:
+def test_pseudo_labels_lie_in_the_images_own_grid(finished: tuple[Results, Path], root: Path, real: bool) -> None:
     files = sorted((finished[1] / "pseudolabels").rglob("box/*.nii.gz"))
     assert len(files) == PHANTOM.cases
     for file in files:
@@ -132,9 +155,11 @@ def test_pseudo_labels_lie_in_the_images_own_grid(finished: tuple[Results, Path]
         reference = np.asarray(nib.load(root / PHANTOM_TASK / "labelsTr" / file.name).dataobj)
         liver = np.asarray(label.dataobj) == 1
         overlap = 2 * np.sum(liver & (reference == 1)) / (np.sum(liver) + np.sum(reference == 1))
-        assert overlap > 0.85, "read by nibabel alone, the liver lies where the reference has it"
+        # The fake SAM answers a box with all that it holds.
+        assert overlap > (0.85 if real else 0.7), "read by nibabel alone, the liver lies where the reference has it"
 
 
+@ONLY_REAL
 def test_each_lane_lived_in_a_process_of_its_own_and_told_of_it(finished: tuple[Results, Path]) -> None:
     """In processes, so that recipes with real weights, volumes and settings were sent there."""
     results, out = finished
@@ -180,9 +205,14 @@ def test_what_was_written_is_what_was_returned(finished: tuple[Results, Path]) -
     assert "ONNX Runtime" in page
 
 
-def test_every_export_that_ran_is_named_with_the_hashes_of_its_files(finished: tuple[Results, Path]) -> None:
+def test_every_export_that_ran_is_named_with_the_hashes_of_its_files(
+    finished: tuple[Results, Path], real: bool
+) -> None:
     results, out = finished
-    assert {artifact.model for artifact in results.artifacts} == {cell.model for cell in results.cells}
+    exported = {cell.model for cell in results.cells} - (
+        set() if real else {"litemedsam"}
+    )  # the fake one has no manifest
+    assert {artifact.model for artifact in results.artifacts} == exported
     for artifact in results.artifacts:
         assert artifact.files
         for name, sha256 in artifact.files.items():

@@ -46,8 +46,17 @@ def test_every_network_is_tested() -> None:
     assert set(ARGUMENTS) == set(NETWORKS)
 
 
-@pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("name", NETWORKS)
+QUICK = (("UNet", 2), ("UNet", 3), ("DynUNet", 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "dims"),
+    [
+        pytest.param(name, dims, marks=[] if (name, dims) in QUICK else pytest.mark.slow)
+        for name in NETWORKS
+        for dims in (2, 3)
+    ],
+)
 def test_the_export_computes_what_monais_class_computes_for_any_batch(name: str, dims: int, tmp_path: Path) -> None:
     network = network_of(name, dims)
     load_unet(write(tmp_path, fields(name, dims), network.state_dict())).export(tmp_path / "artifact")

@@ -159,9 +159,9 @@ def test_one_prompt_gives_token_0_of_the_official_export(
     [
         ("point", False, 1, (101, 122)),
         ("points", True, 1, (122, 61)),
-        ("points", True, 16, (122, 61)),
+        pytest.param("points", True, 16, (122, 61), marks=pytest.mark.slow),
         ("box", False, 1, (101, 122)),
-        ("box", False, 16, (101, 122)),
+        pytest.param("box", False, 16, (101, 122), marks=pytest.mark.slow),
         ("box", True, 2, (40, 200)),
         ("box+points", True, 3, (70, 70)),
     ],

@@ -95,7 +95,11 @@ def windows(axes: int, batch: int) -> dict[str, Array]:
 
 @pytest.mark.parametrize(
     ("backend", "options"),
-    [("openvino", {}), ("pytorch", {"channels_last": True}), ("pytorch-compile", {"dynamic": True})],
+    [
+        ("openvino", {}),
+        ("pytorch", {"channels_last": True}),
+        pytest.param("pytorch-compile", {"dynamic": True}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_small_unet_in_batches_of_two_sizes(
     backend: str, options: dict[str, Any], unet: tuple[Exportable, Path, int]

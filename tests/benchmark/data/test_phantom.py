@@ -102,6 +102,7 @@ def test_every_organ_has_an_adult_volume_and_spans_many_slices(
     assert mask.any(axis=(0, 1)).sum() >= 8
 
 
+@pytest.mark.slow
 def test_every_one_of_the_default_patients_has_every_label() -> None:
     for index in range(PhantomSpec().cases):
         label = phantom_case(SMALL, index)[1]
