@@ -13,9 +13,6 @@ import pytest
 import torch
 from torch._dynamo.exc import UserError
 
-from exporters.exportable import Exportable
-from exporters.graph import export_onnx
-from exporters.manifest import TensorSpec
 from exporters.sam_modules import SamEncoder
 from exporters.tiny_vit import GraphPatchMerging, GraphTinyViTBlock, faster_tiny_vit
 
@@ -59,19 +56,13 @@ def test_a_block_is_the_same_with_biases_that_matter(encoder: Any, layer: int) -
         torch.testing.assert_close(GraphTinyViTBlock(block).eval()(tokens), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_no_key_is_transposed_apart_from_its_product(encoder: Any, tmp_path: Path) -> None:
+def test_no_key_is_transposed_apart_from_its_product(litemedsam_folder: Path, tmp_path: Path) -> None:
     """ONNX Runtime takes a product with a key's transpose in its stride, unless the exporter has merged that with the
     transposition of heads and tokens; then it took 7 % of the encoder's time.
     """
-    part = Exportable(
-        name="encoder", module=SamEncoder(encoder), inputs=(TensorSpec(name="image", dims=("B", 3, 256, 256)),),
-        outputs=(TensorSpec(name="image_embeddings", dims=("B", 256, 64, 64)),), feeds=lambda: [], tolerance={},
-        graph_module=lambda: SamEncoder(faster_tiny_vit(encoder)).eval(),
-    )  # fmt: skip
-    export_onnx(part, {"image": images(2).numpy()}, tmp_path / "encoder.onnx")
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    onnxruntime.InferenceSession(str(tmp_path / "encoder.onnx"), options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(str(litemedsam_folder / "encoder.onnx"), options, providers=["CPUExecutionProvider"])
     nodes = onnx.load(str(tmp_path / "optimised.onnx")).graph.node
     orders = {tuple(node.attribute[0].ints) for node in nodes if node.op_type == "Transpose"}
     assert (0, 2, 1, 3) in orders and (0, 2, 3, 1) not in orders
@@ -91,6 +82,7 @@ def test_an_encoder_of_another_kind_comes_back_as_it_is() -> None:
     assert faster_tiny_vit(other) is other
 
 
+@pytest.mark.slow
 def test_the_batch_stays_open_in_the_first_way_of_tracing(encoder: Any) -> None:
     """The original fixes it there; should it no longer do so, this module can go."""
     dynamic = {"image": {0: torch.export.Dim.DYNAMIC}}
