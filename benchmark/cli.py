@@ -59,7 +59,7 @@ class Format(str, Enum):
 def main() -> None:
     """Runs the command line; a mistake of the user is one sentence and exit code 2, never a traceback."""
     try:
-        app()
+        app(prog_name="sambench")  # by whatever file it was started
     except Exception as error:  # only to find out whose mistake it is; anything unknown is raised again
         if isinstance(error, OSError) and error.filename is not None and not isinstance(error, BrokenPipeError):
             complain(f"{error.filename}: {error.strerror}; name a place that can be read and written")
