@@ -18,6 +18,7 @@ from benchmark.cli_doctor import doctor
 from benchmark.cli_fetch import fetch_app
 from benchmark.cli_history import history
 from benchmark.cli_label import label
+from benchmark.cli_schema import schema_app
 from benchmark.cli_train import train
 from benchmark.cli_tune import tune
 from benchmark.console import MISTAKE, complain
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(export_app, name="export")
 app.add_typer(fetch_app, name="fetch")
+app.add_typer(schema_app, name="schema")
 app.command()(label)
 app.command()(train)
 app.command()(calibrate)
