@@ -25,10 +25,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmark import __version__
+    from benchmark.errors import InputError
+    from benchmark.interface import RunResults, export_sam, export_unet, label, load_results, run
+    from exporters.manifest import ExportError
+    from runners.base import RunnerError
 
-__all__ = ["__version__"]
+__all__ = [
+    "ExportError", "InputError", "RunResults", "RunnerError", "__version__",
+    "export_sam", "export_unet", "label", "load_results", "run",
+]  # fmt: skip
 
-_OFFERED = {"__version__": "benchmark"}
+_OFFERED = {
+    "__version__": "benchmark",
+    "InputError": "benchmark.errors",
+    "ExportError": "exporters.manifest",
+    "RunnerError": "runners.base",
+    **dict.fromkeys(("RunResults", "export_sam", "export_unet", "label", "load_results", "run"), "benchmark.interface"),
+}
 """Name → the module that has it, imported at its first use: this module stays light for the command."""
 
 PACKAGES = ("benchmark", "exporters", "reports", "runners")

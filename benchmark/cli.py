@@ -124,23 +124,15 @@ def run(
 ) -> None:
     """Run a benchmark and write its results and reports."""
     from benchmark.cli_options import seconds_option
-    from benchmark.devices import require_devices
-    from benchmark.spec import load_spec
+    from benchmark.run_job import job_of_file
 
     overrides = list(set_ or [])
     if budget is not None:
         overrides.append(f"measure.budget_s={seconds_option(budget, '--budget'):g}")
-    loaded = load_spec(spec, overrides)
-    if not skip_unavailable:
-        require_devices(loaded)  # before what is heavy is imported
-    folder = out or Path("runs") / loaded.name
-    words = ["sambench", "run", str(spec), "--out", str(folder)]
-    for override in overrides:
-        words += ["--set", override]
-    words += ["--skip-unavailable"] if skip_unavailable else []
+    job = job_of_file(spec, out, overrides, skip_unavailable)
     with progress_bars() as progress:
-        results = _execute(loaded, folder, shlex.join(words), progress, skip_unavailable)
-    _publish(results, folder)
+        results = _execute(job.spec, job.folder, job.command, progress, skip_unavailable)
+    _publish(results, job.folder)
 
 
 @app.command()
@@ -171,21 +163,17 @@ def _execute(spec: Spec, out: Path, command: str, progress: Bars, skip_unavailab
 
 def _publish(results: Results, run_dir: Path, formats: list[Format] | None = None) -> None:
     """Prints the terminal report and writes the others."""
-    from reports.export_data import write_csv, write_json
-    from reports.html import without_collections, write_html
-    from reports.markdown import write_markdown
-    from reports.summary import summarize
+    from reports.html import without_collections
     from reports.terminal import print_report
+    from reports.written import write_reports
 
     console = _console()
     folder = run_dir.parent if run_dir.suffix == ".json" else run_dir
-    writers = {Format.html: write_html, Format.md: write_markdown, Format.csv: write_csv, Format.json: write_json}
     with without_collections():
-        summary = summarize(results)
-        written = {one: writers[one](results, folder, summary) for one in formats or [Format.html, Format.md]}
+        summary, written = write_reports(results, folder, [one.value for one in formats or ()])
         print_report(results, console, summary)
     for format_, path in written.items():
-        typer.echo(f"{format_.value:>4} report: {path}")
+        typer.echo(f"{format_:>4} report: {path}")
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no specification; it needs at least `name` and `data` (see README.md)")
     for override in overrides:
-        _set(content, override)
+        set_field(content, override)
     return parse_spec(content, str(path), path.parent)
 
 
@@ -201,7 +201,7 @@ def load_train_spec(path: Path | None, overrides: Sequence[str] = ()) -> TrainSp
     if not isinstance(content, dict):
         raise InputError(f"--config {path}: holds no settings; write them as `epochs: 60` (see docs/train.md)")
     for override in overrides:
-        _set(content, override, "epochs=60")
+        set_field(content, override, "epochs=60")
     try:
         return TrainSpec.model_validate(content)
     except ValidationError as error:
@@ -246,7 +246,12 @@ def _resolved(base: Path, path: Path, field: str) -> Path:
         raise InputError(f"{field}: {path} names a home folder that is not there; write the whole path") from None
 
 
-def _set(content: dict[str, Any], override: str, example: str = "measure.repeats=3") -> None:
+def set_field(content: dict[str, Any], override: str, example: str = "measure.repeats=3") -> None:
+    """Sets a field in place by a `key=value` with a dotted key, the value in YAML.
+
+    Raises:
+        InputError: it is not of this form, or leads through what is no section; the message shows `example`.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"--set {override}: write it as key=value, for example {example}")

@@ -17,9 +17,8 @@ from benchmark.spec import load_spec, spec_schema
 
 REPOSITORY = Path(__file__).parents[2]
 COMMITTED = REPOSITORY / "docs" / "spec.schema.json"
-EXAMPLES = sorted(
-    [*(REPOSITORY / "docs" / "examples").glob("*.yaml"), *(REPOSITORY / "benchmark/specs").glob("*.yaml")]
-)
+FOLDERS = (REPOSITORY / "docs" / "examples", REPOSITORY / "benchmark" / "specs")
+EXAMPLES = sorted(path for folder in FOLDERS for path in folder.glob("*.yaml"))
 
 
 def test_the_committed_schema_is_what_the_command_prints(tmp_path: Path) -> None:
