@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmark import __version__
     from benchmark.errors import InputError
-    from benchmark.interface import RunResults, export_sam, export_unet, label, load_results, run
+    from benchmark.interface import RunResults, export_sam, export_unet, label, load_results, phantom, run
     from exporters.manifest import ExportError
     from runners.base import RunnerError
 
 __all__ = [
     "ExportError", "InputError", "RunResults", "RunnerError", "__version__",
-    "export_sam", "export_unet", "label", "load_results", "run",
+    "export_sam", "export_unet", "label", "load_results", "phantom", "run",
 ]  # fmt: skip
 
 _OFFERED = {
@@ -40,7 +40,9 @@ _OFFERED = {
     "InputError": "benchmark.errors",
     "ExportError": "exporters.manifest",
     "RunnerError": "runners.base",
-    **dict.fromkeys(("RunResults", "export_sam", "export_unet", "label", "load_results", "run"), "benchmark.interface"),
+    **dict.fromkeys(
+        ("RunResults", "export_sam", "export_unet", "label", "load_results", "phantom", "run"), "benchmark.interface"
+    ),
 }
 """Name → the module that has it, imported at its first use: this module stays light for the command."""
 

@@ -77,12 +77,12 @@ class RunResults:
 
         return frame(self.data, table)
 
-    def __str__(self) -> str:
-        """The report's verdict."""
+    @property
+    def verdict(self) -> str:
+        """What the report says first: what to do, and how sure that is."""
         from reports.summary import summarize
 
-        verdict = summarize(self.data).verdict
-        return "\n".join((verdict.headline, *verdict.more))
+        return summarize(self.data).verdict.headline
 
     def __repr__(self) -> str:
         cells, comparisons = len(self.cells), len(self.comparisons)
@@ -290,6 +290,28 @@ def export_unet(
     with _told_in_python(), _steps("export the UNet", progress) as on_step:
         described = described_network(network, arguments, patch, labels, in_channels)
         return unet_artifact(Path(out), Path(checkpoint), described, precision, _path(data), windows, on_step)
+
+
+def phantom(folder: PathLike, *, cases: int = 6, size: int = 128, slices: int = 24, seed: int = 0) -> Path:
+    """Writes a made-up abdominal CT task, to try things on where there is no data.
+
+    Args:
+        folder: of task folders.
+        cases: how many volumes.
+        size: voxels along x and along y; the patient keeps his size of 384 mm.
+        slices: axial ones, over 144 mm.
+        seed: another one, other patients.
+
+    Returns:
+        The task folder.
+
+    Raises:
+        InputError: a number is too small, or the folder cannot be used.
+    """
+    from benchmark.data.phantom import PhantomSpec, write_phantom
+
+    spacing = (384 / max(size, 1), 384 / max(size, 1), 144 / max(slices, 1))
+    return write_phantom(Path(folder), PhantomSpec(cases, seed, size, slices, spacing))
 
 
 class _Quiet:
