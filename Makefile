@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml
 	touch "$(STAMP)"
 
 demo: $(STAMP)
-	"$(BIN)/python" -m benchmark.cli demo
+	"$(BIN)/python" -m sambench demo
 
 # Two processes, since most of the time goes to tracing and exporting, which use one core; a file stays in one process, so
 # that what it exports is exported once, and files begin in the order in which tests/conftest.py puts them. The files of
@@ -41,11 +41,11 @@ test-slow: $(STAMP)
 # is told at once.
 GPU_SPEC := docs/examples/gpu_check.yaml
 gpu-check: $(STAMP)
-	@"$(BIN)/python" -m benchmark.cli doctor $(GPU_SPEC) --device cuda
-	"$(BIN)/python" -m benchmark.cli doctor $(GPU_SPEC)
+	@"$(BIN)/python" -m sambench doctor $(GPU_SPEC) --device cuda
+	"$(BIN)/python" -m sambench doctor $(GPU_SPEC)
 	"$(BIN)/python" -m pytest -m gpu
 	"$(BIN)/python" -m benchmark.doctor.phantom_task runs/gpu-check-data
-	"$(BIN)/python" -m benchmark.cli run $(GPU_SPEC) --out runs/gpu-check
+	"$(BIN)/python" -m sambench run $(GPU_SPEC) --out runs/gpu-check
 
 lint: $(STAMP)
 	"$(BIN)/python" -m ruff check .

@@ -18,6 +18,7 @@ from benchmark.cli_doctor import doctor
 from benchmark.cli_fetch import fetch_app
 from benchmark.cli_history import history
 from benchmark.cli_label import label
+from benchmark.cli_schema import schema_app
 from benchmark.cli_train import train
 from benchmark.cli_tune import tune
 from benchmark.console import MISTAKE, complain
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(export_app, name="export")
 app.add_typer(fetch_app, name="fetch")
+app.add_typer(schema_app, name="schema")
 app.command()(label)
 app.command()(train)
 app.command()(calibrate)
@@ -59,7 +61,7 @@ class Format(str, Enum):
 def main() -> None:
     """Runs the command line; a mistake of the user is one sentence and exit code 2, never a traceback."""
     try:
-        app()
+        app(prog_name="sambench")  # by whatever file it was started
     except Exception as error:  # only to find out whose mistake it is; anything unknown is raised again
         if isinstance(error, OSError) and error.filename is not None and not isinstance(error, BrokenPipeError):
             complain(f"{error.filename}: {error.strerror}; name a place that can be read and written")
@@ -122,23 +124,15 @@ def run(
 ) -> None:
     """Run a benchmark and write its results and reports."""
     from benchmark.cli_options import seconds_option
-    from benchmark.devices import require_devices
-    from benchmark.spec import load_spec
+    from benchmark.run_job import job_of_file
 
     overrides = list(set_ or [])
     if budget is not None:
         overrides.append(f"measure.budget_s={seconds_option(budget, '--budget'):g}")
-    loaded = load_spec(spec, overrides)
-    if not skip_unavailable:
-        require_devices(loaded)  # before what is heavy is imported
-    folder = out or Path("runs") / loaded.name
-    words = ["sambench", "run", str(spec), "--out", str(folder)]
-    for override in overrides:
-        words += ["--set", override]
-    words += ["--skip-unavailable"] if skip_unavailable else []
+    job = job_of_file(spec, out, overrides, skip_unavailable)
     with progress_bars() as progress:
-        results = _execute(loaded, folder, shlex.join(words), progress, skip_unavailable)
-    _publish(results, folder)
+        results = _execute(job.spec, job.folder, job.command, progress, skip_unavailable)
+    _publish(results, job.folder)
 
 
 @app.command()
@@ -169,21 +163,17 @@ def _execute(spec: Spec, out: Path, command: str, progress: Bars, skip_unavailab
 
 def _publish(results: Results, run_dir: Path, formats: list[Format] | None = None) -> None:
     """Prints the terminal report and writes the others."""
-    from reports.export_data import write_csv, write_json
-    from reports.html import without_collections, write_html
-    from reports.markdown import write_markdown
-    from reports.summary import summarize
+    from reports.html import without_collections
     from reports.terminal import print_report
+    from reports.written import write_reports
 
     console = _console()
     folder = run_dir.parent if run_dir.suffix == ".json" else run_dir
-    writers = {Format.html: write_html, Format.md: write_markdown, Format.csv: write_csv, Format.json: write_json}
     with without_collections():
-        summary = summarize(results)
-        written = {one: writers[one](results, folder, summary) for one in formats or [Format.html, Format.md]}
+        summary, written = write_reports(results, folder, [one.value for one in formats or ()])
         print_report(results, console, summary)
     for format_, path in written.items():
-        typer.echo(f"{format_.value:>4} report: {path}")
+        typer.echo(f"{format_:>4} report: {path}")
 
 
 if __name__ == "__main__":

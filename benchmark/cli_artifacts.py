@@ -12,12 +12,7 @@ from benchmark.console import complain, interruptible, steps
 from benchmark.export_tables import print_ladder, print_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from exporters.parity import Sample
-    from exporters.sam import SamModel
     from exporters.unet_config import UNetConfig
-    from exporters.window_parity import WindowSample
 
 export_app = typer.Typer(help="Export a model to ONNX, checked against PyTorch.", no_args_is_help=True)
 
@@ -73,20 +68,13 @@ def export_sam(
 ) -> None:
     """Export a SAM's encoder and decoder."""
     from benchmark.errors import InputError
-    from exporters.base import refuse_foreign_folder
-    from exporters.sam import find_model, load_sam
+    from benchmark.export_job import sam_artifact
 
     if seed is not None and not random_weights:
         raise InputError("--seed: belongs to --random-weights; give both or neither")
-    if precision is Precision.int8_static and slices == 0:
-        raise InputError("--slices: int8-static calibrates on slices; give 1 or more")
-    variant = find_model(model)
-    refuse_foreign_folder(out)
+    drawn = (seed or 0) if random_weights else None
     with interruptible(), steps(f"export {model}") as on_step:
-        samples = _samples(variant, data, slices)  # first: a damaged task is told before anything heavy begins
-        on_step("load the weights")
-        loaded = load_sam(model, checkpoint, (seed or 0) if random_weights else None, masks.value)
-        manifest = loaded.export(out, precision.value, samples, on_step)
+        manifest = sam_artifact(out, model, checkpoint, drawn, masks.value, precision.value, data, slices, on_step)
     print_manifest(manifest)
     typer.echo(f"written to {out}")
 
@@ -113,21 +101,11 @@ def export_unet(
     windows: WindowsOption = 4,
 ) -> None:
     """Export a segmentation network."""
-    from benchmark.errors import InputError
-    from exporters.base import refuse_foreign_folder
-    from exporters.unet import load_unet
+    from benchmark.export_job import unet_artifact
 
     described = _described(network, arguments, patch, labels, in_channels)
-    if precision is Precision.int8_static and windows == 0:
-        raise InputError("--windows: int8-static calibrates on windows; give 1 or more")
-    refuse_foreign_folder(out)
     with interruptible(), steps("export the UNet") as on_step:
-        on_step("load the weights")
-        loaded = load_unet(checkpoint, described)
-        if described is not None and loaded.config != described:
-            raise InputError(f"--network: {checkpoint} says itself what network it is; leave the option out")
-        samples = _windows(loaded.config, data, windows)
-        manifest = loaded.export(out, precision.value, samples, on_step)
+        manifest = unet_artifact(out, checkpoint, described, precision.value, data, windows, on_step)
     print_manifest(manifest)
     typer.echo(f"written to {out}")
 
@@ -139,24 +117,16 @@ def _described(
     import json
 
     from benchmark.errors import InputError
-    from exporters.described import describe
+    from benchmark.export_job import described_network
 
-    if network is None:
-        if patch or labels or arguments != "{}" or in_channels != 1:
-            raise InputError("--network: missing; --arguments, --patch, --labels and --in-channels describe one")
-        return None
     try:
         given = json.loads(arguments)
     except ValueError as error:
         raise InputError(
             f"--arguments: {arguments} is no JSON ({error}); write it as '{{\"channels\": [16, 32]}}'"
         ) from None
-    fields = {"network": network, "arguments": given, "in_channels": in_channels}
-    for name, text in (("patch", patch), ("labels", labels)):
-        if text is None:
-            raise InputError(f"--{name}: missing; a state dict does not tell it")
-        fields[name] = [part.strip() for part in text.split(",")]
-    return describe(fields, "options")
+    sides, names = (None if text is None else [part.strip() for part in text.split(",")] for text in (patch, labels))
+    return described_network(network, given, sides, names, in_channels)
 
 
 @export_app.command("verify")
@@ -168,12 +138,13 @@ def export_verify(
     windows: WindowsOption = 4,
 ) -> None:
     """Check an artifact's hashes and hold it against PyTorch again; exit 1 if it is not what its manifest says."""
+    from benchmark.export_job import samples_for
     from exporters.manifest import ArtifactChangedError
     from exporters.verify import verify_artifact
 
     with interruptible(), steps(f"verify {folder}") as on_step:
         try:
-            samples = _samples_for(folder, data, slices, windows)
+            samples = samples_for(folder, data, slices, windows)
             found = verify_artifact(folder, checkpoint, samples, on_step)
         except ArtifactChangedError as error:
             complain(str(error))
@@ -187,34 +158,3 @@ def export_verify(
         if then is not None and then.samples != found.ladder.samples:
             typer.echo(f"compared on others than at the export ({', '.join(then.samples)}): gate {found.ladder.gate}")
     typer.echo(f"{folder}: unchanged, and computes what its manifest says")
-
-
-def _samples(model: SamModel, data: Path | None, count: int) -> Sequence[Sample]:
-    from benchmark.data.msd import open_task
-    from benchmark.samples import phantom_samples, task_samples
-
-    if count == 0:
-        return []
-    return phantom_samples(model, count) if data is None else task_samples(open_task(data), model, count)
-
-
-def _windows(config: UNetConfig, data: Path | None, count: int) -> Sequence[WindowSample]:
-    from benchmark.data.msd import open_task
-    from benchmark.window_samples import phantom_windows, task_windows
-
-    if count == 0:
-        return []
-    return phantom_windows(config, count) if data is None else task_windows(open_task(data), config, count)
-
-
-def _samples_for(folder: Path, data: Path | None, slices: int, windows: int) -> Sequence[Sample | WindowSample]:
-    """What an artifact is compared on: slices for a SAM, windows for a UNet."""
-    from exporters.manifest import load_manifest
-    from exporters.sam import SAM_MODELS
-    from exporters.verify import unet_settings
-
-    manifest = load_manifest(folder)
-    if model := SAM_MODELS.get(manifest.model):
-        return _samples(model, data, slices)
-    config = unet_settings(manifest)
-    return [] if config is None else _windows(config, data, windows)

@@ -39,12 +39,17 @@ class TaskSettings(Section):
 class DataSpec(Section):
     """A folder of MSD task folders, and what of it to use."""
 
-    root: Path
-    tasks: tuple[str, ...] = Field(min_length=1)
+    root: Path = Field(description="the folder that holds MSD task folders; relative to the specification's own")
+    tasks: tuple[str, ...] = Field(min_length=1, description="which of its folders, as Task09_Spleen")
     cases: int | None = Field(default=None, ge=1, description="at most so many cases of each task, drawn by seed")
     slices: int | None = Field(default=None, ge=1, description="at most so many slices of each case, evenly spread")
-    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
-    settings: dict[str, TaskSettings] = {}
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=LARGEST_SEED,
+        description="draws and splits the cases, and moves jittered boxes and random clicks",
+    )
+    settings: dict[str, TaskSettings] = Field(default={}, description="task → what to use instead of its defaults")
 
     @field_validator("tasks")
     @classmethod
@@ -65,8 +70,14 @@ class DataSpec(Section):
 class SamSpec(Section):
     """The pseudo-label stage."""
 
-    models: tuple[str, ...] = Field(default=("litemedsam",), min_length=1)
-    prompts: tuple[str, ...] = Field(default=("box",), min_length=1)
+    models: tuple[str, ...] = Field(
+        default=("litemedsam",),
+        min_length=1,
+        description="vit_b, vit_l, vit_h, medsam, mobilesam or litemedsam",
+    )
+    prompts: tuple[str, ...] = Field(
+        default=("box",), min_length=1, description="prompt strategies: box, point, iterative5, …; see docs/prompts.md"
+    )
     per: Literal["object", "component"] = Field(
         default="object", description="one prompt for all of a label in a slice, or one for each connected component"
     )
@@ -118,9 +129,9 @@ class SamSpec(Section):
 class TrainSpec(Section):
     """How a UNet is trained: the whole of `sambench train --config`, and a part of a run's `unet`."""
 
-    epochs: int = Field(default=30, ge=1)
-    batch_size: int = Field(default=4, ge=1)
-    learning_rate: float = Field(default=4e-3, gt=0, le=10)
+    epochs: int = Field(default=30, ge=1, description="passes over the training cases")
+    batch_size: int = Field(default=4, ge=1, description="windows of one training step")
+    learning_rate: float = Field(default=4e-3, gt=0, le=10, description="of the first epoch; it falls towards 0")
     patch: tuple[PositiveInt, ...] = Field(
         default=(128, 128),
         min_length=2,
@@ -130,9 +141,9 @@ class TrainSpec(Section):
     spacing: tuple[float, float, float] | None = Field(
         default=None, description="mm along X, Y and Z that a 3-D UNet's volumes are resampled to; null keeps their own"
     )
-    channels: tuple[PositiveInt, ...] = (16, 32, 64, 128)
-    strides: tuple[PositiveInt, ...] = (2, 2, 2)
-    res_units: int = Field(default=2, ge=0)
+    channels: tuple[PositiveInt, ...] = Field(default=(16, 32, 64, 128), description="of the UNet's levels")
+    strides: tuple[PositiveInt, ...] = Field(default=(2, 2, 2), description="from each of its levels to the next")
+    res_units: int = Field(default=2, ge=0, description="residual units of each level")
     validate_every: int = Field(default=5, ge=1, description="epochs between validations; the last is always validated")
     windows_per_case: int = Field(
         default=8,
@@ -240,7 +251,7 @@ class ServerSpec(Section):
     """The server scenario: Poisson arrivals, and the highest rate at which a percentile keeps a bound."""
 
     bound_ms: float = Field(gt=0, description="latency, from arrival to answer, queueing included")
-    percentile: Literal[90, 99] = 99
+    percentile: Literal[90, 99] = Field(default=99, description="of the latencies; it has to keep the bound")
     budget_s: float = Field(default=120, gt=0, description="for the search of one backend's rate")
 
 
@@ -276,7 +287,9 @@ class MeasureSpec(Section):
         le=10_000,
         description="between turns, so that one backend's spinning threads do not slow the other",
     )
-    scenarios: tuple[Scenario, ...] = Field(default=("single-stream", "offline"), min_length=1)
+    scenarios: tuple[Scenario, ...] = Field(
+        default=("single-stream", "offline"), min_length=1, description="as in MLPerf; see docs/scenarios.md"
+    )
     on_out_of_memory: OnOutOfMemory = Field(
         default="fail",
         description="where device memory runs out: fail, or halve the prompts or windows at once, which is told",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from benchmark.sections import (
     distinct,
     known,
 )
-from runners.registry import BACKENDS, PRECISIONS
+from runners.registry import BACKENDS, PRECISIONS, REAL_BACKENDS
 
 REFERENCE_BACKEND = "pytorch"
 """Its fp32 lane is what every other lane is compared with."""
@@ -35,18 +36,32 @@ REFERENCE_LABELS = "reference"
 class Spec(Section):
     """A whole run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    data: DataSpec
-    sam: SamSpec | None = SamSpec()
-    unet: UnetSpec | None = None
-    backends: tuple[str, ...] = Field(default=("pytorch", "onnxruntime"), min_length=1)
-    devices: tuple[str, ...] = Field(default=("cpu",), min_length=1)
-    precisions: tuple[str, ...] = Field(default=("fp32",), min_length=1)
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the run's default folder, runs/<name>"
+    )
+    data: DataSpec = Field(description="which scans")
+    sam: SamSpec | None = Field(default=SamSpec(), description="the pseudo-label stage; null: none")
+    unet: UnetSpec | None = Field(default=None, description="the segmentation stage; null: none")
+    backends: tuple[str, ...] = Field(
+        default=("pytorch", "onnxruntime"),
+        min_length=1,
+        description="what runs the models; pytorch is the reference that the others are compared with",
+        json_schema_extra={"items": {"enum": [*sorted(REAL_BACKENDS)]}},
+    )
+    devices: tuple[str, ...] = Field(
+        default=("cpu",), min_length=1, description="cpu, cuda or cuda:N; an absent one is an error"
+    )
+    precisions: tuple[str, ...] = Field(
+        default=("fp32",),
+        min_length=1,
+        description="of weights and arithmetic; int8 finds its ranges at run time, int8-static beforehand",
+        json_schema_extra={"items": {"enum": [*dict.fromkeys(one for able in PRECISIONS.values() for one in able)]}},
+    )
     options: dict[str, dict[str, Any]] = Field(default={}, description="backend → what else it knows, by name")
     lanes: dict[str, LaneSpec] = Field(
         default={}, description="lane (a backend, or `backend precision`) → what it gets instead of what all get"
     )
-    measure: MeasureSpec = MeasureSpec()
+    measure: MeasureSpec = Field(default=MeasureSpec(), description="how long and how often")
 
     @field_validator("backends")
     @classmethod
@@ -160,8 +175,14 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no specification; it needs at least `name` and `data` (see README.md)")
     for override in overrides:
-        _set(content, override)
+        set_field(content, override)
     return parse_spec(content, str(path), path.parent)
+
+
+def spec_schema() -> str:
+    """The JSON schema of a run specification, as text, for editors that complete and check YAML."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Spec.model_json_schema()}
+    return json.dumps({**schema, "title": "sambench run specification"}, indent=1, ensure_ascii=False) + "\n"
 
 
 def load_train_spec(path: Path | None, overrides: Sequence[str] = ()) -> TrainSpec:
@@ -180,7 +201,7 @@ def load_train_spec(path: Path | None, overrides: Sequence[str] = ()) -> TrainSp
     if not isinstance(content, dict):
         raise InputError(f"--config {path}: holds no settings; write them as `epochs: 60` (see docs/train.md)")
     for override in overrides:
-        _set(content, override, "epochs=60")
+        set_field(content, override, "epochs=60")
     try:
         return TrainSpec.model_validate(content)
     except ValidationError as error:
@@ -225,7 +246,12 @@ def _resolved(base: Path, path: Path, field: str) -> Path:
         raise InputError(f"{field}: {path} names a home folder that is not there; write the whole path") from None
 
 
-def _set(content: dict[str, Any], override: str, example: str = "measure.repeats=3") -> None:
+def set_field(content: dict[str, Any], override: str, example: str = "measure.repeats=3") -> None:
+    """Sets a field in place by a `key=value` with a dotted key, the value in YAML.
+
+    Raises:
+        InputError: it is not of this form, or leads through what is no section; the message shows `example`.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"--set {override}: write it as key=value, for example {example}")

@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+import sambench  # noqa: F401 - first, since it finds the packages
 from tests.skips import skip_lines
 from tests.traced import TracedOnce
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import sambench
 from benchmark.measure.worker import Answer, Call, serve
 
 STOP_S = 5.0
@@ -72,7 +73,7 @@ class Worker:
         self._process: BaseProcess = context.Process(
             target=serve, args=(theirs, Later(make), affinity, log), name=f"sambench {name}", daemon=True
         )
-        with _environment(settings.variables), _born_deaf_to_interrupts(), _without_the_main_module():
+        with _environment(settings.variables), _born_deaf_to_interrupts(), _the_launcher_as_main_module():
             self._process.start()
         theirs.close()  # or the end of the worker would not end the connection
         self.waited_cpu_s = 0.0
@@ -190,13 +191,16 @@ def _born_deaf_to_interrupts() -> Iterator[None]:
 
 
 @contextmanager
-def _without_the_main_module() -> Iterator[None]:
-    """A spawned process runs its parent's main script again, with all that it imports; a worker needs none of it.
+def _the_launcher_as_main_module() -> Iterator[None]:
+    """A spawned process begins with its parent's main script, by its file; here it begins with the launcher instead.
 
-    So what is sent to a worker must not be defined in the main script.
+    So it finds sambench's packages whatever its path and its folder hold, and runs nothing of the parent's script. What
+    is sent to a worker must not be defined in the main script.
     """
     before = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
+    launcher = ModuleType("__main__")
+    launcher.__file__ = sambench.__file__
+    sys.modules["__main__"] = launcher
     try:
         yield
     finally:

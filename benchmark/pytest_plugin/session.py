@@ -20,9 +20,9 @@ from benchmark.files import write_text_atomically
 from benchmark.measure.environment import available_cores, environment
 from benchmark.measured import Environment
 from benchmark.pytest_plugin.judge import Judged, judge, what_differs
-from benchmark.pytest_plugin.plugin import FIXTURE
 from benchmark.pytest_plugin.schema import Measurement, Suite, load_suite
 from benchmark.pytest_plugin.section import show_section
+from sambench_pytest import FIXTURE
 
 CLEAN = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 

@@ -194,7 +194,7 @@ def test_an_interruption_says_how_to_go_on(sambench, spec, make_task, monkeypatc
 
 def test_the_real_command_ends_with_code_2_and_no_traceback(tmp_path):
     """In a process of its own, because an in-process call could hide what the console script does."""
-    command = [sys.executable, "-m", "benchmark.cli", "run", str(tmp_path / "none.yaml")]
+    command = [sys.executable, "-m", "sambench", "run", str(tmp_path / "none.yaml")]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: ")

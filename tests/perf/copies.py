@@ -36,4 +36,4 @@ def copies(data: Path, folder: Path, count: int) -> Path:
 def command(data: Path, out: Path, options: list[str]) -> list[str]:
     """The command line that labels."""
     words = ["label", "--data", str(data), "--out", str(out)]
-    return [sys.executable, "-m", "benchmark.cli", *words, *options]
+    return [sys.executable, "-m", "sambench", *words, *options]

@@ -25,7 +25,7 @@ import runners.dummy  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
-NAME = "benchmark.pytest_plugin.plugin"
+NAME = "sambench_pytest"
 # Where the package was installed with its entry point, naming the plugin would register it twice.
 BY_NAME = [] if any(one.value == NAME for one in entry_points(group="pytest11")) else ["-p", NAME]
 # Other plugins are imported anew in every session, which takes seconds.

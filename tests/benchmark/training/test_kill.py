@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 def start(task: Path, out: Path) -> subprocess.Popen[bytes]:
     words = [word for setting in SETTINGS for word in ("--set", setting)]
-    command = [sys.executable, "-m", "benchmark.cli", "train", "--data", str(task), "--out", str(out), *words]
+    command = [sys.executable, "-m", "sambench", "train", "--data", str(task), "--out", str(out), *words]
     silent, threads = subprocess.DEVNULL, {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env={**os.environ, **threads}, cwd=ROOT, stdout=silent, stderr=silent)
 

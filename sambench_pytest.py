@@ -1,7 +1,8 @@
-"""The pytest plugin's hooks and options.
+"""The pytest plugin: its options, its hooks and its fixture.
 
-Every pytest run of everybody who installed sambench imports this file, so that it imports nothing beyond pytest itself;
-what is heavy comes with the first test that uses the fixture.
+Every pytest run of everybody who installed sambench imports this file, so that it imports nothing beyond pytest itself.
+What is heavy, and sambench with its names, comes with the first test that uses the fixture: a project that does not use
+it may have a package `reports` of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from benchmark.pytest_plugin.runner import SambenchRunner
     from benchmark.pytest_plugin.session import SambenchSession
 
 FIXTURE = "sambench_runner"
@@ -47,8 +49,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuses what makes no sense before anything runs, and offers the fixture."""
-    from benchmark.pytest_plugin.fixtures import WithBenchmark, WithoutBenchmark
-
     known = config.pluginmanager.hasplugin("benchmark")
     config.pluginmanager.register(WithBenchmark() if known else WithoutBenchmark(), "sambench-fixture")
     config.stash[_KEY] = None
@@ -73,10 +73,39 @@ def session_of(config: pytest.Config) -> SambenchSession:
     """
     found = config.stash[_KEY]
     if found is None:
+        import sambench  # noqa: F401 - first, since it finds the others
         from benchmark.pytest_plugin.session import SambenchSession
 
         found = config.stash[_KEY] = SambenchSession(config)
     return found
+
+
+class WithBenchmark:
+    """Offers the fixture where pytest-benchmark is there.
+
+    It asks for `benchmark` by name, so that `--benchmark-only` and its like know these tests.
+    """
+
+    @pytest.fixture
+    def sambench_runner(self, request: pytest.FixtureRequest, benchmark: Any) -> SambenchRunner:
+        """Measures a model: `sambench_runner("onnxruntime", onnx="encoder.onnx", inputs={"image": image})`."""
+        return _runner(request, benchmark)
+
+
+class WithoutBenchmark:
+    """Offers it where pytest-benchmark is not."""
+
+    @pytest.fixture
+    def sambench_runner(self, request: pytest.FixtureRequest) -> SambenchRunner:
+        """Measures a model: `sambench_runner("onnxruntime", onnx="encoder.onnx", inputs={"image": image})`."""
+        return _runner(request, None)
+
+
+def _runner(request: pytest.FixtureRequest, benchmark: Any) -> SambenchRunner:
+    session = session_of(request.config)
+    from benchmark.pytest_plugin.runner import SambenchRunner
+
+    return SambenchRunner(request.node, session, benchmark)
 
 
 @pytest.hookimpl(trylast=True)
