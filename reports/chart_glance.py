@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 
 from reports.choice import most_telling
-from reports.glance import GROUPINGS, Line, lines_by, only_baseline
+from reports.glance import GROUPINGS, Line, lines_by
 from reports.looks import GREY, VERDICT_LOOKS, Chart, Figure, Rows, Width, data, finish
 from reports.measuring import margins
 from reports.text import margin
@@ -37,7 +38,7 @@ def glance(view: View, width: Width) -> Figure | None:
     lines, shown = _choose(view)
     if not any(line.speedups for line in shown):
         return None
-    baseline = only_baseline(view)
+    baseline = view.only_baseline
     title = f"Speedup over {baseline}" if baseline else "Speedup"
     return Figure(
         "glance",
@@ -54,9 +55,9 @@ def _choose(view: View) -> tuple[Sequence[Line], Sequence[Line]]:
     lines: Sequence[Line] = ()
     for grouping in GROUPINGS:
         lines = lines_by(view, grouping)
-        if len(lines) * _row_height(lines) <= ROOM:
+        if sum(map(_height, lines)) <= ROOM:
             return lines, lines
-    shown = most_telling(lines, lambda line: line.weight, most=int(ROOM / _row_height(lines))).shown
+    shown = most_telling(lines, lambda line: line.weight, most=ROOM, size=_height).shown
     # What has a bar gives way to a failed gate, but a picture of words alone is none.
     return lines, shown if any(line.speedups for line in shown) else [*shown[:-1], max(lines, key=_first_to_show)]
 
@@ -89,92 +90,109 @@ def _name(line: Line) -> list[str]:
     return told
 
 
-def _row_height(lines: Sequence[Line]) -> int:
-    return STRIP + GAP + NAME * max((len(_name(line)) for line in lines), default=1)
+def _height(line: Line) -> int:
+    return STRIP + GAP + NAME * len(_name(line))
 
 
 def _draw(view: View, lines: Sequence[Line], title: str, width: Width) -> Chart:
-    height = _row_height(lines)
+    rows, height = _rows(lines)
+    edges = (1 / (1 + found[0]), 1 + found[0]) if len(found := margins(view)) == 1 else None
+    drawn = alt.layer(*_bars([row for row in rows if row["speedup"]], edges, title, height), *_texts(rows, height))
+    return finish(drawn, width if width == "container" else min(width, WIDEST), height)
+
+
+def _rows(lines: Sequence[Line]) -> tuple[Rows, int]:
+    """What is drawn of each line, with its places in pixels from the top, and the height of all."""
     rows: Rows = []
-    for number, line in enumerate(lines):
+    height = 0
+    for line in lines:
         low, high = line.bounds or (None, None)
+        slowest, fastest = (line.speedups[0], line.speedups[-1]) if line.speedups else (None, None)
         rows.append(
             {
-                "top": number * height,
-                "middle": (number + 1) * height - GAP - STRIP / 2,
+                "top": height,
+                "middle": height + _height(line) - GAP - STRIP / 2,
                 "name": "\n".join(_name(line)),
                 "gate": line.gate,
                 "bad": line.failed > 0,
                 "low": low,
                 "high": high,
-                "from": line.speedups[0] if line.speedups else None,
-                "to": line.speedups[-1] if line.speedups else None,
+                "slowest": slowest,
+                "fastest": fastest,
                 "speedup": line.middle if line.speedups else None,
                 "shown": line.speed if line.speedups else line.instead,
                 "verdict": line.verdict if line.speedups else None,
                 "all": line.sentence,
             }
         )
-    edges = [1 / (1 + found[0]), 1 + found[0]] if len(found := margins(view)) == 1 else []
-    drawn = alt.layer(*_layers(rows, edges, title, len(lines) * height))
-    return finish(drawn, width if width == "container" else min(width, WIDEST), len(lines) * height)
+        height += _height(line)
+    return rows, height
 
 
-def _layers(rows: Rows, edges: list[float], title: str, height: int) -> list[alt.Chart]:
-    bars, words = [row for row in rows if row["speedup"]], [row for row in rows if not row["speedup"]]
-    named = [verdict for verdict in VERDICT_LOOKS if any(row["verdict"] == verdict for row in bars)]
-    looks = [VERDICT_LOOKS[verdict] for verdict in named]
-    legend = alt.Legend(columns=4, labelFontSize=11, offset=4, padding=0)
-    colour = alt.Color("verdict:N", scale=alt.Scale(domain=named, range=[look[0] for look in looks]), legend=legend)
-    shape = alt.Shape("verdict:N", scale=alt.Scale(domain=named, range=[look[1] for look in looks]), legend=legend)
-    ends = [row[key] for row in bars for key in ("low", "high", "from", "to") if row[key]] + [1.0, *edges]
-    room = (max(ends) / min(ends)) ** 0.04
-    domain = [min(ends) / room, max(ends) * room]
-    speed_room = CHARACTER * max(len(row["shown"]) for row in bars) + 12
-    scale = alt.Scale(type="log", nice=False, domain=domain, range=[0, {"expr": f"width - {speed_room:.0f}"}])
+def _bars(bars: Rows, edges: tuple[float, float] | None, title: str, height: int) -> list[alt.Chart]:
+    """Intervals, ranges and points on a logarithmic axis, on which twice and half as fast are equally far from 1."""
+    ends = [row[key] for row in bars for key in ("low", "high", "slowest", "fastest") if row[key]]
+    ends += [1.0, *(edges or ())]
+    room = max(1.01, (max(ends) / min(ends)) ** 0.04)
+    domain = (min(ends) / room, max(ends) * room)
+    # The speedups stand right of the axis.
+    numbers = CHARACTER * max(len(row["shown"]) for row in bars) + 12
+    scale = alt.Scale(type="log", nice=False, domain=list(domain), range=[0, {"expr": f"width - {numbers:.0f}"}])
     axis = alt.Axis(title=title, grid=False, values=_ticks(*domain), format="~g", titleFontSize=11, labelFontSize=11)
+    colour, shape = _looks(bars)
 
     def x(field: str) -> alt.X:
         return alt.X(f"{field}:Q", scale=scale, axis=axis)
 
-    def y(field: str) -> alt.Y:
-        return alt.Y(f"{field}:Q", scale=alt.Scale(domain=[height, 0], nice=False, zero=False), axis=None)
+    def strips(**places: float) -> alt.Chart:
+        rows = [places | {"above": row["middle"] - 8, "below": row["middle"] + 8} for row in bars]
+        return alt.Chart(data(rows)).encode(_y("above", height), alt.Y2("below"))
 
-    def strips(**ends: float) -> Rows:
-        return [ends | {"above": row["middle"] - 8, "below": row["middle"] + 8} for row in bars]
-
-    base = alt.Chart(data(bars)).encode(y("middle"), tooltip=alt.Tooltip("all:N", title=" "))
-    text = {"fontSize": 12, "color": GREY, "align": "left", "baseline": "middle"}
-    every = alt.Chart(data(rows)).encode(tooltip=alt.Tooltip("all:N", title=" "))
-    tone = alt.when(alt.datum.bad).then(alt.value(BAD)).otherwise(alt.value(GREY))
-    band = alt.Chart(data(strips(**dict(zip(("from", "to"), edges, strict=False)))))
+    base = alt.Chart(data(bars)).encode(_y("middle", height), tooltip=alt.Tooltip("all:N", title=" "))
+    band = []
+    if edges:
+        whole = strips(start=edges[0], end=edges[1])
+        band = [whole.mark_rect(color=GREY, opacity=0.22).encode(x("start"), alt.X2("end"))]
     return [
-        *(
-            [band.mark_rect(color=GREY, opacity=0.22).encode(x("from"), alt.X2("to"), y("above"), alt.Y2("below"))]
-            * bool(edges)
-        ),
-        alt.Chart(data(strips(one=1.0)))
-        .mark_rule(strokeDash=[4, 3], color=GREY)
-        .encode(x("one"), y("above"), alt.Y2("below")),
+        *band,
+        strips(one=1.0).mark_rule(strokeDash=[4, 3], color=GREY).encode(x("one")),
         base.mark_rule(strokeWidth=2).encode(x("low"), alt.X2("high"), color=colour),
-        base.mark_rule(strokeWidth=7, opacity=0.55).encode(x("from"), alt.X2("to"), color=colour),
+        base.mark_rule(strokeWidth=7, opacity=0.55).encode(x("slowest"), alt.X2("fastest"), color=colour),
         base.mark_point(filled=True, size=95, opacity=1).encode(x("speedup"), color=colour, shape=shape),
-        base.mark_text(**text | {"align": "right", "fontWeight": "bold"}).encode(x=alt.value("width"), text="shown:N"),
-        every.mark_text(**text | {"baseline": "top", "lineBreak": "\n", "limit": {"expr": "width"}}).encode(
-            y("top"), x=alt.value(0), text="name:N"
-        ),
-        every.mark_text(**text | {"baseline": "top", "align": "right"}).encode(
-            y("top"), x=alt.value("width"), text="gate:N", color=tone
-        ),
-        *(
-            [
-                alt.Chart(data(words))
-                .mark_text(**text | {"color": BAD})
-                .encode(y("middle"), x=alt.value(0), text="shown:N")
-            ]
-            * bool(words)
-        ),
     ]
+
+
+def _looks(bars: Rows) -> tuple[alt.Color, alt.Shape]:
+    named = [verdict for verdict in VERDICT_LOOKS if any(row["verdict"] == verdict for row in bars)]
+    hues, shapes = zip(*(VERDICT_LOOKS[verdict] for verdict in named), strict=True)
+    legend = alt.Legend(columns=4, labelFontSize=11, offset=4, padding=0)
+    return (
+        alt.Color("verdict:N", scale=alt.Scale(domain=named, range=list(hues)), legend=legend),
+        alt.Shape("verdict:N", scale=alt.Scale(domain=named, range=list(shapes)), legend=legend),
+    )
+
+
+def _y(field: str, height: int) -> alt.Y:
+    return alt.Y(f"{field}:Q", scale=alt.Scale(domain=[height, 0], nice=False, zero=False), axis=None)
+
+
+def _texts(rows: Rows, height: int) -> list[alt.Chart]:
+    """Name and gate above, the speedup at the right below; words where there is none."""
+
+    def texts(some: Rows, place: str, field: str, **looks: Any) -> alt.Chart:
+        right = looks.get("align") == "right"
+        mark = alt.Chart(data(some)).mark_text(fontSize=12, **{"color": GREY, "align": "left"} | looks)
+        return mark.encode(_y(place, height), x=alt.value("width" if right else 0), text=f"{field}:N")
+
+    above = {"baseline": "top", "lineBreak": "\n", "limit": {"expr": "width"}}
+    parts = [
+        (rows, "top", "name", above),
+        ([row for row in rows if not row["bad"]], "top", "gate", {"baseline": "top", "align": "right"}),
+        ([row for row in rows if row["bad"]], "top", "gate", {"baseline": "top", "align": "right", "color": BAD}),
+        ([row for row in rows if row["speedup"]], "middle", "shown", {"align": "right", "fontWeight": "bold"}),
+        ([row for row in rows if not row["speedup"]], "middle", "shown", {"color": BAD}),
+    ]
+    return [texts(some, place, field, **{"baseline": "middle"} | looks) for some, place, field, looks in parts if some]
 
 
 def _ticks(low: float, high: float) -> list[float]:

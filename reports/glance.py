@@ -29,7 +29,7 @@ GROUPINGS: tuple[Callable[[Comparison], Kept], ...] = (
 """What sets the rows of a stage and lane apart, from each comparison to none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Line:
     """A row: the comparisons of one stage and lane that it stands for."""
 
@@ -41,15 +41,15 @@ class Line:
     def parts(self) -> tuple[str, ...]:
         """The row's name, what tells most of it first."""
         first, (prompt, model, task) = self.members[0], self.kept
-        lane = []
+        lane, against = [], []
         if self.view.compared(first) is not None:
             candidate, baseline = self.view.sides(first)
-            device = f" {first.device}" if self.view.many_devices else ""
-            lane = [(candidate if only_baseline(self.view) else f"{candidate} / {baseline}") + device]
+            lane = [candidate + (f" {first.device}" if self.view.many_devices else "")]
+            against = [] if self.view.only_baseline else [f"against {baseline}"]
         told = [condition(first.stage, prompt)] if prompt is not None else []
         told += [model] if model is not None and self.view.many_models else []
         told += [task] if task is not None and self.view.many_tasks else []
-        return (*lane, first.stage, *told)
+        return (*lane, first.stage, *told, *against)
 
     @cached_property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -141,12 +141,6 @@ class Line:
         if self.failed:
             return math.inf
         return max((abs(math.log(one)) for one in self.speedups), default=0.0)
-
-
-def only_baseline(view: View) -> str | None:
-    """The name of the baseline, if all comparisons share one."""
-    found = {view.sides(comparison)[1] for comparison in view.results.comparisons}
-    return found.pop() if len(found) == 1 else None
 
 
 def lines_by(view: View, grouping: Callable[[Comparison], Kept]) -> tuple[Line, ...]:
