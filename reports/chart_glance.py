@@ -165,7 +165,7 @@ def _bars(bars: Rows, edges: tuple[float, float] | None, title: str, height: int
 def _looks(bars: Rows) -> tuple[alt.Color, alt.Shape]:
     named = [verdict for verdict in VERDICT_LOOKS if any(row["verdict"] == verdict for row in bars)]
     hues, shapes = zip(*(VERDICT_LOOKS[verdict] for verdict in named), strict=True)
-    legend = alt.Legend(columns=4, labelFontSize=11, offset=4, padding=0)
+    legend = alt.Legend(columns=4, labelFontSize=11, offset=8, padding=0)
     return (
         alt.Color("verdict:N", scale=alt.Scale(domain=named, range=list(hues)), legend=legend),
         alt.Shape("verdict:N", scale=alt.Scale(domain=named, range=list(shapes)), legend=legend),
