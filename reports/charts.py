@@ -17,6 +17,7 @@ from reports.chart_amortised import amortised
 from reports.chart_drift import drift
 from reports.chart_ecdf import latency
 from reports.chart_effort import effort
+from reports.chart_glance import glance
 from reports.chart_pareto import pareto
 from reports.chart_speed import phases, speedup
 from reports.chart_start import start
@@ -34,7 +35,7 @@ def figures(view: View, width: Width = "container") -> tuple[Figure, ...]:
     """Every chart that the run has data for, in the order of the report."""
     # Checking each part of a chart takes longer than making it; the tests check whole charts.
     with debug_mode(False):
-        found = [speedup(view, width), *pareto(view, width)]
+        found = [glance(view, width), speedup(view, width), *pareto(view, width)]
         found += [latency(view, stage, width) for stage in view.stages]
         found += drift(view, width)
         found += [phases(view, stage, width) for stage in view.stages]

@@ -7,6 +7,7 @@ tags that HTML does not need are left out, and most rows of a very long table li
 from __future__ import annotations
 
 import base64
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -22,7 +23,7 @@ LONG = 28
 """A column with a longer text wraps."""
 NUMBER = "text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap"
 LOOKS = {
-    "key": "white-space:nowrap",
+    "key": "white-space:var(--words,nowrap)",
     "text": "white-space:nowrap",
     "number": NUMBER,
     "long": "min-width:var(--long);max-width:26rem;white-space:normal;overflow-wrap:anywhere",
@@ -30,25 +31,27 @@ LOOKS = {
 """Look of a column's values; the classes that choose it are its first letter and the column's number."""
 
 
-def markup(table: Table | None, *, samples: bool = False) -> Markup:
+def markup(table: Table | None, *, samples: bool = False, fits: bool = False) -> Markup:
     """A table in its box with its footnotes; nothing where there are no rows.
 
     Args:
         table: what to show.
         samples: whether its rows are the run's cells, in their order, so that a row leads to its cell's raw samples.
+        fits: whether its names wrap, so that a laptop shows it whole.
     """
     if table is None or not table.rows:
         return Markup()
     title, about = escape(table.title), f" {escape(table.about)}" if table.about else ""
+    classes = " ".join(["fits"] * fits + list(_classes(table)))
     parts = [
-        f'<div class="scroll {" ".join(_classes(table))}" tabindex="0" role="region" aria-label="{title}"',
+        f'<div class="scroll {classes}" tabindex="0" role="region" aria-label="{title}"',
         f'{" data-samples" if samples else ""}><table id="{escape(table.key)}">\n',
         f"<caption><span><b>{title}</b>{about}</span></caption>",
         "<thead><tr>",
         *_heads(table),
         "</thead>\n<tbody>",
     ]
-    rows = list(_rows(table, samples))
+    rows = list(_rows(table, samples, fits))
     shown = rows if len(rows) <= MANY_ROWS else rows[:FIRST_ROWS]
     parts += [*shown, "</tbody></table></div>\n"]
     if len(shown) < len(rows):
@@ -80,7 +83,7 @@ def _heads(table: Table) -> Iterator[str]:
         yield f'<th scope="col" data-kind="{column.kind}"{worded}>{escape(column.title)}'
 
 
-def _rows(table: Table, samples: bool) -> Iterator[str]:
+def _rows(table: Table, samples: bool, fits: bool) -> Iterator[str]:
     key = escape(table.key)
     is_key = [column.kind == "key" for column in table.columns]
     starts_at = 1 if len(is_key) > 1 and is_key[1] else None
@@ -91,7 +94,8 @@ def _rows(table: Table, samples: bool) -> Iterator[str]:
         parts = [opened]
         for index, value in enumerate(row):
             repeats = above is not None and is_key[index] and above[index].text == value.text
-            parts.append(f"<{'th scope=row' if index == 0 else 'td'}{_attributes(value, repeats)}>{_text(value.text)}")
+            text = _breakable(value.text) if fits and is_key[index] else _text(value.text)
+            parts.append(f"<{'th scope=row' if index == 0 else 'td'}{_attributes(value, repeats)}>{text}")
             if value.note:
                 mark = table.mark(value)
                 parts.append(f"<sup><a href=#{key}-{mark}>{mark}</a></sup>")
@@ -114,6 +118,12 @@ def _attributes(value: Value, repeats: bool) -> str:
 @lru_cache(maxsize=65536)
 def _text(text: str) -> str:
     return str(escape(text))
+
+
+@lru_cache(maxsize=4096)
+def _breakable(text: str) -> str:
+    """A name that may wrap where its parts meet, as in Task09_ Spleen."""
+    return re.sub(r"(?<=\w)([_+-])(?=\w)", r"\1<wbr>", _text(text))
 
 
 def _packed(table: Table, rows: Iterable[str]) -> str:

@@ -14,7 +14,9 @@ from altair.utils.schemapi import debug_mode
 Rows = list[dict[str, Any]]
 Width = int | Literal["container"]
 Chart: TypeAlias = "alt.Chart | alt.LayerChart | alt.FacetChart"
-Section = Literal["verdict", "pareto", "latency", "drift", "phases", "amortised", "dice", "supervision", "trainings"]
+Section = Literal[
+    "glance", "verdict", "pareto", "latency", "drift", "phases", "amortised", "dice", "supervision", "trainings",
+]  # fmt: skip
 GREY = "#858c96"
 BACKEND_COLOURS = ("#e07a3f", "#3d8fd1", "#8f72d8", "#3fa36b", "#c0963a", "#d1608f")
 # Apart from the backends' colours, so that no phase or prompt is taken for a backend.
@@ -39,7 +41,10 @@ GROUPED = alt.Scale(paddingInner=0.25, paddingOuter=0.1)
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with the place it belongs to, and what it shows in words; a wide one has a line of its own."""
+    """A chart with the place it belongs to, and what it shows in words; a wide one has a line of its own.
+
+    `about` says under its title how to read it.
+    """
 
     key: str
     section: Section
@@ -47,6 +52,7 @@ class Figure:
     alt: str
     chart: Chart
     wide: bool = False
+    about: str = ""
 
 
 class Records:

@@ -18,7 +18,7 @@ REPORT_FILE = "report.md"
 CHART_FOLDER = "report-charts"
 CHART_WIDTH = 640
 MANY_CELLS = 200
-TELLING = ("verdict", "pareto")
+TELLING = ("glance", "verdict", "pareto")
 """The sections whose charts a run of many cells has in Markdown; the page has all."""
 
 MOST_ROWS = 200
@@ -47,9 +47,11 @@ def render(summary: Summary, drawn: tuple[Figure, ...]) -> str:
         return [f"![{escape(f.alt)}]({CHART_FOLDER}/{f.key}.png)" for f in drawn if f.section in sections]
 
     verdict = summary.verdict
-    blocks = [f"**{escape(verdict.headline)}**", *map(escape, verdict.more)]
+    blocks = [f"**{escape(verdict.headline)}**", *charts("glance")]
+    blocks += [escape(line) for line in (verdict.no_picture, verdict.sure) if line]
     if verdict.caveats:
         blocks.append("\n".join(["> **Keep in mind:**", *(f"> - {escape(caveat)}" for caveat in verdict.caveats)]))
+    blocks += map(escape, verdict.found)
     blocks.append(escape(" · ".join(summary.facts)))
     blocks += _section("What failed", summary.problems)
     blocks += _section("Verdict", summary.matrix, summary.verdicts, charts=charts("verdict", "pareto"))

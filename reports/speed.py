@@ -50,7 +50,8 @@ def verdict_table(view: View) -> Table:
     """One row per comparison."""
     comparisons = view.results.comparisons
     pairs = {view.sides(comparison) for comparison in comparisons}
-    candidate, baseline = pairs.pop() if len(pairs) == 1 else ("candidate", "baseline")
+    candidate = pairs.pop()[0] if len(pairs) == 1 else "candidate"
+    baseline = view.only_baseline or "baseline"
     several = any(view.compared(comparison) for comparison in comparisons)
     found = margins(view)
     margins_differ = len(found) > 1
@@ -59,7 +60,7 @@ def verdict_table(view: View) -> Table:
         title="Verdict of each comparison",
         columns=(
             *place_columns(view),
-            *(keys("compared") if several else ()),
+            *(keys("candidate" if view.only_baseline else "compared") if several else ()),
             Column("speedup"),
             Column("95 % interval"),
             Column("pairs", width=110),
@@ -91,7 +92,7 @@ def _verdict_row(view: View, comparison: Comparison, margins_differ: bool) -> tu
         why = comparison.reason or "no speed is shown for a backend that fails the gate"
     elif outcome == "unmeasured":
         why = view.why_unmeasured(comparison)
-    compared = view.compared(comparison)
+    compared = _compared(view, comparison)
     candidate = view.candidate(comparison)
     measured = candidate.parity if candidate else None
     delta = view.dice_difference(comparison)
@@ -111,6 +112,13 @@ def _verdict_row(view: View, comparison: Comparison, margins_differ: bool) -> tu
         if measured
         else absent(_lacking((candidate,))),
     )
+
+
+def _compared(view: View, comparison: Comparison) -> str | None:
+    """What is compared, where that sets rows apart; without the baseline, where columns name the only one."""
+    if view.only_baseline is None or view.compared(comparison) is None:
+        return view.compared(comparison)
+    return view.sides(comparison)[0] + (f" {comparison.device}" if view.many_devices else "")
 
 
 def _margin(comparison: Comparison) -> Value:

@@ -9,6 +9,7 @@ from benchmark.results import Comparison, TaskInfo
 from reports.advice import NOUNS, Choice, advice, choices
 from reports.effort import effort_sentences
 from reports.findings import by_candidate, finding, findings
+from reports.glance import counts
 from reports.supervision import supervision_sentences
 from reports.table import Tone
 from reports.text import count, join, margin, sentence
@@ -19,24 +20,42 @@ FEW_CASES = 5
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do, then how sure that is and what else was found, and what to keep in mind when believing it."""
+    """What to do, then how sure that is, what to keep in mind when believing it, and what else was found.
+
+    Attributes:
+        headline: what to do.
+        no_picture: why there is no picture of speedups; empty where there is one.
+        sure: how sure it is; empty where no speed counts.
+        caveats: what limits the evidence.
+        found: what else was found, a sentence each.
+        tone: of the advice.
+    """
 
     headline: str
-    more: tuple[str, ...]
+    no_picture: str
+    sure: str
     caveats: tuple[str, ...]
+    found: tuple[str, ...]
     tone: Tone
+
+    @property
+    def more(self) -> tuple[str, ...]:
+        """All sentences after the headline."""
+        return (self.sure, *self.found) if self.sure else self.found
 
 
 def judge(view: View) -> Verdict:
     """The verdict of a run."""
     found = choices(view)
     told = advice(view, found)
-    first, *rest = [told, certainty(view), *_untold(view, found)] if told else findings(view)
+    first, *rest = [told, *_untold(view, found)] if told else findings(view)
     more = (*rest, *effort_sentences(view), *supervision_sentences(view), *_trouble(view))
     return Verdict(
         headline=first,
-        more=tuple(line for line in more if line),
+        no_picture=_no_picture(view),
+        sure=certainty(view) if told else "",
         caveats=tuple(_caveats(view)),
+        found=tuple(line for line in more if line),
         tone=_tone([choice.kind for choice in found]),
     )
 
@@ -68,6 +87,17 @@ def certainty(view: View) -> str:
     pairs = sorted({comparison.pairs for comparison in counted})
     from_to = count(pairs[0], "pair") if len(pairs) == 1 else f"{pairs[0]:,} to {pairs[-1]:,} pairs"
     return sentence(f"How sure: {which}{width}, from {from_to} of turns{_each(counted)}; {_calibrated(view)}")
+
+
+def _no_picture(view: View) -> str:
+    counted, failed, unmeasured = counts(view)
+    if counted:
+        return ""
+    if not failed + unmeasured:
+        return "No picture of speedups: nothing was compared."
+    parts = ([f"{failed} failed the gate"] if failed else []) + ([f"{unmeasured} not measured"] if unmeasured else [])
+    whole = count(failed + unmeasured, "comparison")
+    return sentence(f"No picture of speedups: of {whole} none has a speed that counts ({join(parts)})")
 
 
 def _each(counted: Sequence[Comparison]) -> str:

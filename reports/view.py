@@ -61,6 +61,12 @@ class View:
         return len({(c.candidate, c.precision, c.baseline) for c in self.results.comparisons}) > 1
 
     @cached_property
+    def only_baseline(self) -> str | None:
+        """The name of the baseline, if all comparisons share one."""
+        found = {self.sides(comparison)[1] for comparison in self.results.comparisons}
+        return found.pop() if len(found) == 1 else None
+
+    @cached_property
     def stages(self) -> tuple[str, ...]:
         """The stages that have cells, in the order of the pipeline."""
         present = {cell.stage for cell in self.results.cells}

@@ -20,6 +20,7 @@ from reports.html import write_html
 from reports.summary import Summary, summarize
 from reports.table import Table
 from tests.reports.large_factory import build_large
+from tests.reports.report_factory import build
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -28,6 +29,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on PATH"),
 ]
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1300, "height": 900}
+LAPTOP, SMALL_LAPTOP = {"width": 1280, "height": 800}, {"width": 1024, "height": 768}
 
 
 @dataclass
@@ -222,6 +224,71 @@ def test_no_page_scrolls_sideways(
     assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     background = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (int(background.split("(")[1].split(",")[0]) < 60) == (scheme == "dark")
+    assert opened.complaints == []
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two backends on two tasks, one of a long name."""
+    folder = tmp_path_factory.mktemp("few")
+    return write_html(build(folder), folder)
+
+
+@pytest.fixture(scope="module")
+def lanes(run: tuple[Results, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four backends in two precisions, against PyTorch in fp32."""
+    folder = tmp_path_factory.mktemp("lanes")
+    cells, compared = run[0].cells, run[0].comparisons
+    reduced = {"precision": "int8"}
+    more = [one.model_copy(update=reduced) for one in cells if one.backend != "pytorch"]
+    others = [one.model_copy(update=reduced) for one in compared]
+    both = {"cells": [*cells, *more], "comparisons": [*compared, *others], "pictures": []}
+    return write_html(run[0].model_copy(update=both), folder)
+
+
+@pytest.fixture(params=["few", "large", "lanes"])
+def page(request: pytest.FixtureRequest) -> Path:
+    if request.param == "large":
+        found: Path = request.getfixturevalue("run")[1]
+        return found
+    other: Path = request.getfixturevalue(request.param)
+    return other
+
+
+@pytest.mark.parametrize("viewport", [LAPTOP, SMALL_LAPTOP], ids=["1280", "1024"])
+def test_the_table_of_verdicts_fits_a_laptop_without_a_scroll_bar(
+    browser: Any, page: Path, viewport: dict[str, int]
+) -> None:
+    opened = _open(browser, page, viewport=viewport)
+    needs, has = opened.page.evaluate(
+        "(() => { const box = document.getElementById('verdict').parentElement;"
+        " return [box.scrollWidth, box.clientWidth]; })()"
+    )
+    assert needs <= has
+
+
+@pytest.mark.parametrize("viewport", [LAPTOP, SMALL_LAPTOP, PHONE], ids=["1280", "1024", "phone"])
+def test_the_first_screen_shows_the_sentence_and_its_picture(
+    browser: Any, page: Path, viewport: dict[str, int]
+) -> None:
+    opened = _open(browser, page, viewport=viewport)
+    places = {
+        name: opened.page.locator(found).bounding_box()
+        for name, found in (("sentence", "h1"), ("picture", "figure.picture"), ("drawing", "#chart-glance svg"))
+    }
+    for box in places.values():
+        assert box["x"] >= 0 and box["x"] + box["width"] <= viewport["width"]
+        assert box["y"] >= 0 and box["y"] + box["height"] <= viewport["height"]
+    sentence, picture = places["sentence"], places["picture"]
+    if viewport is PHONE:
+        assert picture["y"] >= sentence["y"] + sentence["height"]
+    else:
+        assert picture["x"] >= sentence["x"] + sentence["width"] and picture["y"] == sentence["y"]
+    # Its texts keep inside it: nothing is cut off at an edge.
+    drawing = places["drawing"]
+    for text in opened.page.locator("#chart-glance .mark-text text").all():
+        box = text.bounding_box()
+        assert box["x"] >= drawing["x"] - 1 and box["x"] + box["width"] <= drawing["x"] + drawing["width"] + 1
     assert opened.complaints == []
 
 
