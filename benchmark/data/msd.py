@@ -16,7 +16,6 @@ from benchmark.data.intensity import CTWindow, Intensity
 from benchmark.data.tasks import NSD_TOLERANCE_MM, defaults_for, is_mri
 from benchmark.errors import InputError
 
-
 PHANTOM_KEY = "sambench_phantom"
 """What a dataset.json holds if its volumes are drawn under an official task's name."""
 

@@ -61,7 +61,9 @@ HEADS: Mapping[str, Sequence[tuple[float, float]]] = {
 """MRI task → of each label's ellipsoid the place along y and the size, in shares of the body's. Later ones lie on top."""
 
 
-def ct_case(task: str, spec: PhantomSpec, index: int) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.float64]]:
+def ct_case(
+    task: str, spec: PhantomSpec, index: int
+) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.float64]]:
     """Draws a CT case of a task: image [X, Y, Z] in HU, label [X, Y, Z] with the task's values, affine [4, 4], RAS+."""
     image, organs, affine = _abdomen(spec, index)
     image = image.copy()
@@ -130,7 +132,5 @@ def _blob(organ: Mask, spacing: Sequence[float], rng: np.random.Generator) -> Ma
     if not len(deep):
         return np.zeros_like(organ)
     centre = deep[rng.integers(len(deep))]
-    away = sum(
-        ((axis - c) * step) ** 2 for axis, c, step in zip(np.indices(organ.shape), centre, spacing, strict=True)
-    )
+    away = sum(((axis - c) * step) ** 2 for axis, c, step in zip(np.indices(organ.shape), centre, spacing, strict=True))
     return np.asarray(organ & (away <= TUMOUR_MM**2), bool)

@@ -63,7 +63,9 @@ LAYOUTS: Mapping[str, Layout] = {
     "Task04_Hippocampus": Layout(
         "hippocampus_001", ("MRI",), ("Anterior", "Posterior"), "Vanderbilt University Medical Center"
     ),
-    "Task05_Prostate": Layout("prostate_00", ("T2", "ADC"), ("PZ", "TZ"), "Radboud University, Nijmegen Medical Centre"),
+    "Task05_Prostate": Layout(
+        "prostate_00", ("T2", "ADC"), ("PZ", "TZ"), "Radboud University, Nijmegen Medical Centre"
+    ),
     "Task06_Lung": Layout("lung_001", ("CT",), ("cancer",), "The Cancer Imaging Archive"),
     "Task07_Pancreas": Layout("pancreas_001", ("CT",), ("pancreas", "cancer"), _MSKCC),
     "Task08_HepaticVessel": Layout("hepaticvessel_001", ("CT",), ("Vessel", "Tumour"), _MSKCC),
@@ -127,9 +129,7 @@ def _fill(folder: Path, name: str, spec: PhantomSpec) -> None:
     write_text_atomically(folder / "dataset.json", json.dumps(_dataset(name, names, spec), indent=1) + "\n")
 
 
-def _case(
-    name: str, spec: PhantomSpec, index: int
-) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.float64]]:
+def _case(name: str, spec: PhantomSpec, index: int) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.float64]]:
     if name in ABDOMEN:
         return ct_case(name, spec, index)
     return mri_case(name, len(LAYOUTS[name].modality), spec, index)
