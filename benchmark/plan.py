@@ -133,15 +133,14 @@ def plan_tasks(spec: Spec) -> list[PlannedTask]:
 
 
 def _require_tasks(spec: Spec) -> None:
-    """Names every official task that is not there, with what fetches it: a run over six fails for all of them at once."""
+    """Names every official task that is not there and what fetches it: a run over six is refused for all at once."""
     root = spec.data.root
     missing = [name for name in spec.data.tasks if name in OFFICIAL_TASKS and not (root / name).is_dir()]
     if missing:
         commands = " && ".join(f"sambench fetch msd {name} --out {shlex.quote(str(root))}" for name in missing)
-        raise InputError(
-            f"data.tasks: {root} has no {', '.join(missing)}; run `{commands}`, or name the tasks that are there "
-            f"({', '.join(name for name in spec.data.tasks if name not in missing) or 'none of them'}) with --set data.tasks"
-        )
+        here = ", ".join(name for name in spec.data.tasks if name not in missing)
+        otherwise = f"or --set 'data.tasks=[{here}]'" if here else "or name another data.root"
+        raise InputError(f"data.tasks: {root} has no {', '.join(missing)}; run `{commands}`, {otherwise}")
 
 
 def _split(task: Task, spec: Spec) -> PlannedTask:

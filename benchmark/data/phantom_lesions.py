@@ -58,7 +58,7 @@ HEADS: Mapping[str, Sequence[tuple[float, float]]] = {
     "Task04_Hippocampus": ((-0.3, 0.28), (0.3, 0.28)),
     "Task05_Prostate": ((0.0, 0.5), (0.1, 0.32)),
 }
-"""MRI task → of each label's ellipsoid the place along y and the size, in shares of the body's. Later ones lie on top."""
+"""MRI task → of each label's ellipsoid the place along y and the size, in shares of the body's; later ones on top."""
 
 
 def ct_case(
@@ -98,11 +98,13 @@ def mri_case(
     rng = np.random.default_rng([spec.seed, index, 2])
     shape = (spec.size, spec.size, spec.slices)
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
-    radii = rng.uniform(0.75, 0.9, 3) + (0, 0, 0.4)  # the body leaves the volume above and below, as a scan's does
+    radii = rng.uniform(0.75, 0.9, 3) + np.array(
+        [0, 0, 0.4]
+    )  # the body leaves the volume above and below, as a scan's does
     body = (x / radii[0]) ** 2 + (y / radii[1]) ** 2 + (z / radii[2]) ** 2 < 1
     drawn = np.zeros(shape, np.uint8)
     for value, (along, size) in enumerate(HEADS[task], start=1):
-        at = rng.uniform(-0.05, 0.05, 3) + (0, along * radii[1], 0)
+        at = rng.uniform(-0.05, 0.05, 3) + np.array([0, along * radii[1], 0])
         own = radii * size * rng.uniform(0.9, 1.1, 3)
         drawn[sum(((axis - c) / r) ** 2 for axis, c, r in zip((x, y, z), at, own, strict=True)) < 1] = value
     tissue = gaussian_filter(rng.standard_normal(shape), 1.0)

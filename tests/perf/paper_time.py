@@ -81,7 +81,7 @@ CPU = Machine(
 """docs/performance.md, but `train`: docs/train.md."""
 
 DEEPER = 1.25
-"""What a fifth level adds to the UNet: a level has half the rows and columns and twice the channels of the one before."""
+"""What a fifth level adds to the UNet: a level has half the rows and columns and twice the channels."""
 
 A100_ENCODE = 0.0904
 """ViT-B in PyTorch, fp32: pytorch-labs/segment-anything-fast, `experiments/p4d_results/results_bs1.csv`. Not ours."""
