@@ -21,7 +21,7 @@ SMALL_ONES = ("Task06_Lung", "Task09_Spleen", "Task10_Colon")
 
 SMALLER = (
     "sam.models=[litemedsam]",
-    "data.slices=2",
+    "data.slices=1",
     "unet.epochs=1",
     "unet.patch=[32, 32]",
     "unet.channels=[4, 8]",
