@@ -44,9 +44,19 @@ def fetch_msd(
     keep_archive: Annotated[
         bool, typer.Option("--keep-archive", help="Leave the archive in the cache when the task is extracted.")
     ] = False,
+    phantom: Annotated[
+        bool,
+        typer.Option(
+            "--phantom", help="Draw a small phantom with the task's names, labels and layout instead of downloading."
+        ),
+    ] = False,
 ) -> None:
     """Download an official task of the Decathlon, extract it and print its folder."""
     from benchmark.data.fetch import LICENCE, fetch_task, present_task
+
+    if phantom:
+        _draw(task, out)
+        return
 
     opened = present_task(task, out)
     if opened is None:
@@ -57,6 +67,16 @@ def fetch_msd(
         typer.echo(f"{task}: is there already, nothing is downloaded", err=True)
     typer.echo(_summary(opened), err=True)
     typer.echo(opened.folder)  # alone on stdout, for --data "$(sambench fetch msd TASK)"
+
+
+def _draw(task: str, out: Path) -> None:
+    from benchmark.data.msd import open_task
+    from benchmark.data.phantom_tasks import write_official_phantom
+
+    opened = open_task(write_official_phantom(task, out))
+    typer.echo(f"{task}: a phantom in its layout, no patient's data", err=True)
+    typer.echo(_summary(opened), err=True)
+    typer.echo(opened.folder)
 
 
 def _summary(task: Task) -> str:

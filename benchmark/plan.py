@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from benchmark import __version__
 from benchmark.data.digests import content_digests
 from benchmark.data.msd import CaseFiles, Task, TaskOverride, open_task
 from benchmark.data.slices import Slice, slices
+from benchmark.data.tasks import OFFICIAL_TASKS
 from benchmark.data.volume import Volume
 from benchmark.errors import InputError
 from benchmark.files import sha256_text
@@ -113,6 +115,7 @@ def plan_tasks(spec: Spec) -> list[PlannedTask]:
     """
     if not spec.data.root.is_dir():
         raise InputError(f"data.root: {spec.data.root} is no folder; name the folder that holds the MSD task folders")
+    _require_tasks(spec)
     planned = []
     for name in spec.data.tasks:
         settings = spec.data.settings.get(name, TaskSettings())
@@ -127,6 +130,17 @@ def plan_tasks(spec: Spec) -> list[PlannedTask]:
         )
         planned.append(_split(task, spec))
     return planned
+
+
+def _require_tasks(spec: Spec) -> None:
+    """Names every official task that is not there and what fetches it: a run over six is refused for all at once."""
+    root = spec.data.root
+    missing = [name for name in spec.data.tasks if name in OFFICIAL_TASKS and not (root / name).is_dir()]
+    if missing:
+        commands = " && ".join(f"sambench fetch msd {name} --out {shlex.quote(str(root))}" for name in missing)
+        here = ", ".join(name for name in spec.data.tasks if name not in missing)
+        otherwise = f"or --set 'data.tasks=[{here}]'" if here else "or name another data.root"
+        raise InputError(f"data.tasks: {root} has no {', '.join(missing)}; run `{commands}`, {otherwise}")
 
 
 def _split(task: Task, spec: Spec) -> PlannedTask:

@@ -16,6 +16,8 @@ from benchmark.spec import Spec
 def task_info(planned: PlannedTask, spec: Spec) -> TaskInfo:
     """The task, its cases and their split; how many slices were used is not known yet."""
     notes = []
+    if planned.task.phantom:
+        notes.append("a phantom under an official name: drawn, no patient's data; its Dice says nothing about patients")
     if planned.same_case:
         notes.append("one case, trained, validated and tested on: speed and parity are measured, accuracy is not")
     if spec.unet is not None and spec.unet.checkpoints:

@@ -16,6 +16,9 @@ from benchmark.data.intensity import CTWindow, Intensity
 from benchmark.data.tasks import NSD_TOLERANCE_MM, defaults_for, is_mri
 from benchmark.errors import InputError
 
+PHANTOM_KEY = "sambench_phantom"
+"""What a dataset.json holds if its volumes are drawn under an official task's name."""
+
 
 @dataclass(frozen=True)
 class CaseFiles:
@@ -61,6 +64,7 @@ class Task:
         intensity: what becomes black and white.
         cases: sorted by case id.
         nsd_tolerance_mm: how far apart two surfaces may lie and still count as the same, for NSD.
+        phantom: its volumes are drawn, under the name of an official task.
     """
 
     name: str
@@ -73,6 +77,7 @@ class Task:
     intensity: Intensity
     cases: tuple[CaseFiles, ...]
     nsd_tolerance_mm: float = NSD_TOLERANCE_MM
+    phantom: bool = False
 
 
 def open_task(folder: Path, override: TaskOverride = NO_OVERRIDE) -> Task:
@@ -168,6 +173,7 @@ class _Reader:
             else self.window(override.window, channels[channel]),
             cases=tuple(sorted(cases, key=lambda files: files.case)),
             nsd_tolerance_mm=override.nsd_tolerance_mm or defaults.nsd_tolerance_mm,
+            phantom=PHANTOM_KEY in self.data,
         )
 
     def field(self, *names: str) -> Any:

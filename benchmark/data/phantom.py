@@ -125,8 +125,8 @@ def write_phantom(root: Path, spec: PhantomSpec, progress: Callable[[int, int], 
         image_path, label_path = folder / "imagesTr" / name, folder / "labelsTr" / name
         if not (image_path.is_file() and label_path.is_file()):
             image, label, affine = phantom_case(spec, index)
-            _write_nifti(image_path, image, affine)
-            _write_nifti(label_path, label, affine)
+            write_nifti(image_path, image, affine)
+            write_nifti(label_path, label, affine)
         if progress is not None:
             progress(index + 1, spec.cases)
     dataset = json.dumps(_dataset(names, provenance), indent=2) + "\n"
@@ -164,8 +164,14 @@ def _make_way(folder: Path, provenance: dict[str, Any]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _write_nifti(path: Path, volume: NDArray[Any], affine: NDArray[np.float64]) -> None:
-    """Writes a compressed NIfTI whose bytes depend on its content alone: gzip gets no time and no name."""
+def write_nifti(path: Path, volume: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    """Writes a compressed NIfTI whose bytes depend on its content alone: gzip gets no time and no name.
+
+    Args:
+        path: ends in .nii.gz; its folder is made.
+        volume: [X, Y, Z] or [X, Y, Z, C], stored in its own type.
+        affine: [4, 4] in mm.
+    """
     image = nib.Nifti1Image(volume, affine, dtype=volume.dtype)
     image.header.set_xyzt_units("mm")
     with atomic_path(path) as temporary:
