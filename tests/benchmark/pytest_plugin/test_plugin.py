@@ -19,6 +19,7 @@ import benchmark.pytest_plugin.runner
 import benchmark.pytest_plugin.session
 import benchmark.pytest_plugin.timing
 import runners.dummy  # noqa: F401
+from tests.clock import Clock
 
 # A session within this process forgets the modules that it imported, and NumPy cannot be imported twice: they are
 # imported above, before any of them.
@@ -57,12 +58,15 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Calla
 
     In place of the clock there are 8 ms with 2 % noise, whatever else this machine is doing.
     """
-    rng = np.random.default_rng(0)
+    rng, clock = np.random.default_rng(0), Clock()
 
     def programmed(call: Callable[[], Any]) -> tuple[Any, float]:
-        return call(), float(8 * np.exp(0.02 * rng.standard_normal()))
+        milliseconds = float(8 * np.exp(0.02 * rng.standard_normal()))
+        clock.sleep(milliseconds / 1e3)
+        return call(), milliseconds
 
     monkeypatch.setattr(benchmark.pytest_plugin.timing, "_timed", programmed)
+    monkeypatch.setattr(benchmark.pytest_plugin.timing, "time", clock)
     # The session under test is no worker of the session that tests it.
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
