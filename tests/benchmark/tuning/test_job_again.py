@@ -56,7 +56,7 @@ def test_a_race_in_which_somebody_failed_is_run_anew_by_the_next_call(tune: Tune
     tune(options=options, budget_s=6.0)
     (path,) = (tmp_path / "tuned" / "records").glob("*/heat-1.json")
     heat = HeatRecord.model_validate_json(path.read_text())
-    victim = heat.entrants[-1]  # who races in a heat depends on screened times, so on the machine
+    victim = heat.entrants[-1]
     failed = Left(name=victim, reason="failed in round 2: crashed", failed=True)
     gone = heat.model_copy(update={"left": [failed], "times": {name: times[:1] for name, times in heat.times.items()}})
     path.write_text(gone.model_dump_json())
