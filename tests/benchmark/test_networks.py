@@ -97,7 +97,7 @@ def test_both_backends_run_it_and_give_the_same_masks(
         "data": {"root": str(root), "tasks": [PHANTOM_TASK]},
         "sam": None,
         "unet": {"checkpoints": [str(path)], "windows_per_batch": 4},
-        "measure": {"samples": 2, "budget_s": 0, "warmup": 1, "warmup_limit_s": 0.5, "offline_s": 1},
+        "measure": {"samples": 2, "budget_s": 0, "warmup": 1, "warmup_limit_s": 0.5, "offline_s": 3600},
     }
     results = Run(parse_spec(content, "test", tmp_path), tmp_path / "run", Silent(), "sambench run test").execute()
     loaded = load_unet(path)
@@ -125,7 +125,7 @@ def test_the_specification_may_change_overlap_and_blending(root: Path, tmp_path:
         "data": {"root": str(root), "tasks": [PHANTOM_TASK], "cases": 1},
         "sam": None,
         "unet": {"checkpoints": [str(ours(3)(tmp_path))], "overlap": 0.5, "blending": "gaussian"},
-        "measure": {"samples": 1, "budget_s": 0, "warmup": 0, "offline_s": 1},
+        "measure": {"samples": 1, "budget_s": 0, "warmup": 0, "offline_s": 3600},
         "backends": ["pytorch"],
     }
     results = Run(parse_spec(content, "test", tmp_path), tmp_path / "run", Silent(), "sambench run test").execute()

@@ -112,7 +112,7 @@ def test_a_run_measures_it_as_any_other_network(models: dict[str, Path], task: T
         "data": {"root": str(task.folder.parent), "tasks": [PHANTOM_TASK], "cases": 1},
         "sam": None,
         "unet": {"checkpoints": [str(model)]},
-        "measure": {"samples": 2, "budget_s": 0, "warmup": 1, "warmup_limit_s": 0.5, "offline_s": 1},
+        "measure": {"samples": 2, "budget_s": 0, "warmup": 1, "warmup_limit_s": 0.5, "offline_s": 3600},
     }
     results = Run(parse_spec(content, "test", tmp_path), tmp_path / "run", Silent(), "sambench run test").execute()
     assert [(cell.backend, cell.status) for cell in results.cells] == [("pytorch", "ok"), ("onnxruntime", "ok")]

@@ -70,7 +70,7 @@ def make_run(root: Path, out: Path, **fields: object) -> Run:
         "data": {"root": str(root), "tasks": [PHANTOM_TASK]},
         "sam": {"models": ["litemedsam"], "prompts": ["box", "point"]},
         "unet": {"epochs": 2, "patch": [64, 64], "channels": [8, 16, 32], "strides": [2, 2]},
-        "measure": {"samples": 2, "budget_s": 1, "warmup": 1, "warmup_limit_s": 0.5, "offline_s": 1},
+        "measure": {"samples": 2, "budget_s": 1, "warmup": 1, "warmup_limit_s": 0.5, "offline_s": 3600},
         **fields,
     }
     return Run(parse_spec(content, "test", root), out, Silent(), "sambench run test")

@@ -50,7 +50,7 @@ def execute(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Exec
             "name": "lanes",
             "data": {"root": str(root), "tasks": [PHANTOM_TASK]},
             "precisions": ["fp32", "int8"],
-            "measure": {"samples": 8, "budget_s": 1, "warmup": 0, "pause_ms": 0, "threads": 1, "offline_s": 1},
+            "measure": {"samples": 8, "budget_s": 1, "warmup": 0, "pause_ms": 0, "threads": 1, "offline_s": 3600},
             **fields,
         }
         monkeypatch.setattr(running, "load_sam", lambda name, checkpoint, seed, masks: fake)

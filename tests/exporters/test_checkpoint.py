@@ -20,6 +20,9 @@ from exporters.sam import SAM_MODELS, load_sam
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 
+# Making files takes longer on a busy machine, which is no fault of what is tested.
+UNCHECKED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
 STATE = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.ones(2), "more": {"epoch": 3, "names": ["a", "b"]}}
 
 
@@ -81,7 +84,7 @@ def test_a_truncated_file_is_refused_in_one_sentence(data: bytes, share: float, 
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=UNCHECKED)
 @given(data=st.binary(max_size=400))
 @example(data=b"\x80\x02")
 @example(data=b"\x80\x02}q\x00.")
@@ -92,7 +95,7 @@ def test_random_bytes_never_raise_anything_but_an_export_error(data: bytes, tmp_
         load_checkpoint(path)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=UNCHECKED)
 @given(
     zipped=st.booleans(),
     changes=st.lists(st.tuples(st.floats(0, 0.9999), st.integers(0, 255)), min_size=1, max_size=4),

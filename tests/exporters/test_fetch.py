@@ -159,11 +159,15 @@ def test_a_truncated_body_is_no_file(published, web, folder):
 
 
 def test_a_server_that_falls_silent_is_given_up(published, web, folder, monkeypatch):
-    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.3)
     ended = threading.Event()
-    web.announced, web.after_body = len(BODY) + 10, lambda: ended.wait(20)
+    web.announced, web.after_body = len(BODY) + 10, lambda: ended.wait(300)
     try:
-        assert "the connection broke" in refusal(published)
+        for patience in (0.3, 3.0, 30.0):  # a busy machine may take longer than the first to send the body at all
+            monkeypatch.setattr(module, "TIMEOUT_SECONDS", patience)
+            told = refusal(published)
+            if web.hits and "the connection broke" in told:
+                break
+        assert "the connection broke" in told
     finally:
         ended.set()
     assert names(folder) == []
@@ -230,11 +234,11 @@ def test_ctrl_c_in_mid_download_leaves_nothing(published, web, folder):
     ended = threading.Event()
 
     def interrupt() -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 300
         while not any(path.stat().st_size for path in folder.glob("tmp*")) and time.monotonic() < deadline:
             time.sleep(0.01)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        ended.wait(20)
+        ended.wait(300)
 
     web.announced, web.after_body = len(BODY) + 10, interrupt
     try:

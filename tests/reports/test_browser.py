@@ -28,6 +28,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on PATH"),
 ]
+PATIENCE_MS = 300_000
+"""A browser on a busy machine may take long for what takes it a moment; only what never comes takes so long."""
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1300, "height": 900}
 LAPTOP, SMALL_LAPTOP = {"width": 1280, "height": 800}, {"width": 1024, "height": 768}
 
@@ -86,13 +88,14 @@ def summary(run: tuple[Results, Path]) -> Summary:
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
         # Containers have no sandbox of their own to offer, and the page is ours.
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE_MS)
         yield opened
         opened.close()
 
 
 def _open(browser: Any, path: Path, **looks: Any) -> Opened:
     context = browser.new_context(**({"viewport": DESK} | looks))
+    context.set_default_timeout(PATIENCE_MS)
     opened = Opened(context.new_page())
 
     def watch(route: Any) -> None:
@@ -301,6 +304,7 @@ def test_in_print_nothing_is_left_that_only_a_screen_can_use(browser: Any, run: 
 
 def test_without_scripts_every_table_can_be_read(browser: Any, run: tuple[Results, Path]) -> None:
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.goto(run[1].as_uri())
     assert page.locator("#latency tbody tr").count() == len(run[0].cells)

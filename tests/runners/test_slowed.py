@@ -16,27 +16,18 @@ from runners.device import Device
 from runners.pytorch import PyTorchRunner
 from runners.registry import make_runner
 from runners.slowed import slowed
+from tests.clock import Clock
 from tests.runners.conftest import ON_CPU, feed
 
 CPU = Device("cpu")
 
 
-class Clock:
-    """Moves by itself a little at each look, so that a busy wait ends."""
-
-    def __init__(self, step: float) -> None:
-        self.now, self.step = 0.0, step
-
-    def perf_counter(self) -> float:
-        self.now += self.step
-        return self.now
-
-
 @given(share=st.floats(0, 3), call_s=st.floats(0.001, 100))
 def test_a_call_takes_longer_by_its_share_of_that_call(share: float, call_s: float) -> None:
     clock = Clock(step=1e-4 * call_s)
+    began = clock.now
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runners.slowed.time", SimpleNamespace(perf_counter=clock.perf_counter))
+        patch.setattr("runners.slowed.time", clock)
 
         class Taking(PyTorchRunner):
             def _run(self, inputs: Any) -> Outputs:
@@ -46,7 +37,7 @@ def test_a_call_takes_longer_by_its_share_of_that_call(share: float, call_s: flo
         runner = slowed(Taking, share)(ModuleSource("x", SimpleNamespace()), CPU)  # type: ignore[arg-type]
         runner._run({})
     # The looks at the clock are a ten-thousandth of the call each.
-    assert clock.now == pytest.approx((1 + share) * call_s, rel=1e-3)
+    assert clock.now - began == pytest.approx((1 + share) * call_s, rel=1e-3)
 
 
 @pytest.mark.parametrize("backend", ON_CPU)

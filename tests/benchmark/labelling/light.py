@@ -21,7 +21,7 @@ class Light:
     """In the place of `Recipe`: device → what its process does with the case of this name, or with any other.
 
     `kill` dies; `fail` and `misread` end with an error; anything else gives a record. The two processes begin as
-    one: each waits for the other's file in `meet`.
+    one, and each has a case before either is done with its first: each waits for the other's files in `meet`.
     """
 
     meet: Path
@@ -37,15 +37,19 @@ class LightShard:
         self._does = does
         self._begun = False
 
+    def _wait_for_both(self, what: str) -> None:
+        (self._meet / f"{os.getpid()}.{what}").touch()
+        while len(list(self._meet.glob(f"*.{what}"))) < 2:
+            time.sleep(0.01)
+
     def go_on(self, hand: Any) -> list[Told]:
         if not self._begun:
             self._begun = True
-            (self._meet / f"{os.getpid()}.here").touch()
-            while len(list(self._meet.glob("*.here"))) < 2:
-                time.sleep(0.01)
+            self._wait_for_both("here")
             return [Wants()]
         if hand.case is None:
             return [Ended()]
+        self._wait_for_both("busy")
         name = hand.case.case
         what = self._does.get(name, "label")
         if what == "kill":
@@ -54,7 +58,6 @@ class LightShard:
             return [Ended("it does not want to")]
         if what == "misread":
             return [Ended(f"{name}: cannot be read", of_input=True)]
-        time.sleep(0.1)  # so that the other process gets a case too
         record = LabelledCase(
             key="", case=name, images=(), label=name, label_sha256="", slices=1,
             effort=Effort(clicks=0, boxes=1, objects=1), dice={}, notes=(str(os.getpid()),),

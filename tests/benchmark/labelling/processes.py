@@ -5,6 +5,7 @@ The processes are forked from one that has imported everything, which takes ten 
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -27,8 +28,13 @@ from tests.benchmark.fake_sam import FakeSam
 CHANGES = {"os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.utime", "os.truncate"}
 WRITES = os.O_WRONLY | os.O_RDWR
 
+BEGUN, GO = "begun", "go"
+"""Files in the cache: the process is at its first slice, and the one that holds may go on."""
 
-def start(words: Sequence[object], cache: Path, slice_s: float = 0.0, dies_at: int | None = None) -> Any:
+
+def start(
+    words: Sequence[object], cache: Path, slice_s: float = 0.0, dies_at: int | None = None, holds_at: int | None = None
+) -> Any:
     """Begins `sambench label …`.
 
     Args:
@@ -36,13 +42,19 @@ def start(words: Sequence[object], cache: Path, slice_s: float = 0.0, dies_at: i
         cache: of exported models; what is printed goes to a file in it.
         slice_s: how long each slice takes at least.
         dies_at: the process kills itself just before the change of that number to the file system.
+        holds_at: the slice of that number, counted from 0, waits for `let_go`.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    arguments = ([str(word) for word in words], str(cache), slice_s, dies_at)
+    arguments = ([str(word) for word in words], str(cache), slice_s, dies_at, holds_at)
     process = context.Process(target=_label, args=arguments, daemon=True)
     process.start()
     return process
+
+
+def let_go(cache: Path) -> None:
+    """Lets a process go on that holds at a slice."""
+    (cache / GO).touch()
 
 
 def printed(cache: Path) -> str:
@@ -50,17 +62,21 @@ def printed(cache: Path) -> str:
     return (cache / "printed.txt").read_text(encoding="utf-8")
 
 
-def _label(words: list[str], cache: str, slice_s: float, dies_at: int | None) -> None:
+def _label(words: list[str], cache: str, slice_s: float, dies_at: int | None, holds_at: int | None) -> None:
     Path(cache).mkdir(exist_ok=True)
     descriptor = os.open(Path(cache) / "printed.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.environ["SAMBENCH_CACHE"] = cache
     job.load_sam = lambda name, checkpoint, masks: FakeSam()  # type: ignore[assignment]
-    finish = PseudolabelPipeline.finish
+    finish, slices = PseudolabelPipeline.finish, itertools.count()
 
     def slowly(self: PseudolabelPipeline, prepared: Prepared) -> Outcome:
+        (Path(cache) / BEGUN).touch()
         time.sleep(slice_s)
+        if next(slices) == holds_at:
+            while not (Path(cache) / GO).exists():
+                time.sleep(0.01)
         return finish(self, prepared)
 
     PseudolabelPipeline.finish = slowly  # type: ignore[method-assign]

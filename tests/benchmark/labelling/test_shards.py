@@ -241,7 +241,7 @@ def test_a_labelling_that_fails_does_not_wait_for_a_case_that_nobody_hands_it(mo
     reader.start()
     time.sleep(0.05)
     shard._over.set()
-    reader.join(5)
+    reader.join(300)
     assert not reader.is_alive() and asked == []
 
 

@@ -23,24 +23,12 @@ from benchmark.results import LaneKey
 from benchmark.sections import MeasureSpec
 from benchmark.stages.base import Outcome, Unit
 from tests.benchmark.measure.local import LocalWorker
+from tests.clock import Clock
 
 LABELS = {1: "organ", 2: "tumour"}
 ATTESTED = Attested(
     backend="b", version="1", device="cpu", precision="fp32", providers=["p"], nodes_per_provider=None, threads=1
 )
-
-
-class Clock:
-    """In the place of the module `time`."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def perf_counter(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class Fake:

@@ -56,7 +56,7 @@ def execute(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Exec
             "warmup_limit_s": 1,
             "threads": 1,
             "block_ms": 0,
-            "offline_s": 1,
+            "offline_s": 3600,
         }
         content = {
             "name": "failures",

@@ -82,7 +82,7 @@ def test_a_unit_is_sent_once_and_another_key_needs_another_unit(made: Made) -> N
     assert pipeline.calls == 1 + 2
     with pytest.raises(ValueError, match="was not sent"):
         server.turn(("c1", 1), None)
-    server.warm_up(("c2", 0), unit(), 1, 60)
+    server.warm_up(("c2", 0), unit(), 1, 1e9)
     server.turn(("c2", 0), None)
     with pytest.raises(ValueError, match="was not sent"):
         server.turn(KEY, None)
@@ -105,11 +105,11 @@ def test_a_new_shape_gets_a_pass_of_its_own_that_is_in_no_sample(made: Made) -> 
 def test_modules_are_told_of_timed_passes_alone(made: Made) -> None:
     server, _ = made
     server.load()
-    server.warm_up(KEY, unit(), 1, 60)
+    server.warm_up(KEY, unit(), 1, 1e9)
     reply = server.turn(KEY, None, untimed=2, calls=2)
     told = [(call.module, call.shapes, call.milliseconds) for call in reply.calls]
     assert told == [("encoder", {"image": (1, 4, 3)}, 7.0), ("encoder", {"image": (1, 4, 3)}, 8.0)]
-    server.offline([unit(), unit()], 60)
+    server.offline([unit(), unit()], 1e9)
     assert [call.milliseconds for call in server.turn(KEY, None).calls] == [11.0]
 
 
@@ -127,7 +127,7 @@ def test_label_maps_are_sent_once_and_only_if_they_are_wanted(made: Made) -> Non
 def test_a_warm_up_ends_at_its_passes_or_its_time_and_has_one_pass_at_least(made: Made) -> None:
     server, pipeline = made
     server.load()
-    assert len(server.warm_up(KEY, unit(), 3, 60).samples_ms) == 3
+    assert len(server.warm_up(KEY, unit(), 3, 1e9).samples_ms) == 3
     found = server.warm_up(KEY, unit(), 30, 0)
     assert (len(found.samples_ms), found.steady) == (1, False)
     assert pipeline.calls == 4
@@ -144,7 +144,7 @@ def test_an_error_of_the_pipeline_is_the_callers(made: Made) -> None:
 def test_offline_counts_slices_and_a_volume_only_if_all_units_were_done(made: Made) -> None:
     server, _ = made
     server.load()
-    whole = server.offline([unit(2), unit(1)], 60)
+    whole = server.offline([unit(2), unit(1)], 1e9)
     assert (whole.slices, whole.volumes) == (3, 1) and whole.seconds > 0
     part = server.offline([unit(2), unit(1)], 0)
     assert (part.slices, part.volumes) == (2, 0), "the unit during which the time passed is the last"
@@ -158,7 +158,7 @@ def test_offline_makes_units_ready_where_the_stage_can(made: Made) -> None:
     pipeline.prepare = lambda one: steps.append(("prepare", one)) or one  # type: ignore[attr-defined]
     pipeline.finish = lambda one: steps.append(("finish", one))  # type: ignore[attr-defined]
     units = [unit(), unit(2)]
-    assert server.offline(units, 60).slices == 3
+    assert server.offline(units, 1e9).slices == 3
     assert [one for step, one in steps if step == "prepare"] == units
     assert [one for step, one in steps if step == "finish"] == units
     assert pipeline.calls == 0

@@ -19,6 +19,7 @@ import benchmark.pytest_plugin.runner
 import benchmark.pytest_plugin.session
 import benchmark.pytest_plugin.timing
 import runners.dummy  # noqa: F401
+from tests.clock import Clock
 
 # A session within this process forgets the modules that it imported, and NumPy cannot be imported twice: they are
 # imported above, before any of them.
@@ -63,6 +64,7 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Calla
         return call(), float(8 * np.exp(0.02 * rng.standard_normal()))
 
     monkeypatch.setattr(benchmark.pytest_plugin.timing, "_timed", programmed)
+    monkeypatch.setattr(benchmark.pytest_plugin.timing, "time", Clock())  # no warm-up ends before it is steady
     # The session under test is no worker of the session that tests it.
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)

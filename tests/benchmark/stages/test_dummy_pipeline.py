@@ -48,7 +48,7 @@ def test_where_it_does_not_it_labels_nothing_and_takes_its_time() -> None:
     told = passed("dummy", delay_ms=20.0)
     assert not told.labels["box"].any()
     # The encoder once, the decoder at least once.
-    assert told.device_ms("box") >= 40.0
+    assert told.device_ms("box") >= 40.0 - 1e-6, "the difference of two times is rounded"
 
 
 def test_its_nan_ends_a_unit_as_that_of_a_real_backend_does() -> None:
@@ -59,4 +59,4 @@ def test_its_nan_ends_a_unit_as_that_of_a_real_backend_does() -> None:
 def test_an_offline_pass_prepares_slices_ahead() -> None:
     with ExitStack() as stack:
         made = pipeline(stack, "dummy", delay_ms=0.5)
-        assert offline(made.finish, [UNIT] * 5, 60.0, made.prepare).units == 5
+        assert offline(made.finish, [UNIT] * 5, 1e9, made.prepare).units == 5

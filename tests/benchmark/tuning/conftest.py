@@ -20,6 +20,7 @@ from tests.benchmark.conftest import MakeTask
 from tests.benchmark.fake_sam import FakeSam
 from tests.benchmark.labelling.conftest import Silent, boxes, greys
 from tests.benchmark.measure.local import SentWorker
+from tests.clock import Clock
 
 Tune = Callable[..., TuneResult]
 
@@ -47,10 +48,32 @@ def tuned_sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeSam:
     monkeypatch.setattr("benchmark.tuning.screen.WARM_UP_S", 0.0)
     monkeypatch.setattr("benchmark.tuning.screen.PASSES_S", 0.0)
     monkeypatch.setattr("benchmark.measure.memory.gc", SimpleNamespace(collect=lambda: 0))
+    # This process is as large as all tests before it made it, and others may need the memory of this machine.
+    monkeypatch.setattr("benchmark.measure.memory.peak_mib", lambda: 500.0)
+    monkeypatch.setattr("benchmark.tuning.stable.free_mib", lambda: 1e6)
     return fake
 
 
-class Clock:
+TIMED = (
+    "benchmark.lanes", "benchmark.measure.lane_server", "benchmark.stages.base", "benchmark.tuning.screen",
+    "benchmark.tuning.stable", "runners.base", "runners.dummy",
+)  # fmt: skip
+"""Whatever looks at a clock while a candidate runs."""
+
+
+@pytest.fixture
+def passing(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What candidates take: the dummy its delay, and everything a tenth of a millisecond for each look at the clock.
+
+    So real backends are as fast as one another, and the same wherever they run.
+    """
+    clock = Clock(step=1e-4)
+    for part in TIMED:
+        monkeypatch.setattr(f"{part}.time", clock)
+    return clock
+
+
+class Spent:
     """Counts work instead of time, so that a busy machine changes nothing; an earlier call's counts, too."""
 
     def __init__(self) -> None:
@@ -62,9 +85,9 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A candidate that is tried takes 0.1 s, and a turn 20 ms."""
-    made = Clock()
+def spent(monkeypatch: pytest.MonkeyPatch) -> Spent:
+    """Of the budget: a candidate that is tried takes 0.1 s, and a turn 20 ms."""
+    made = Spent()
     screen, turn = job.screen, Stable.turn
 
     def screened(*given: Any) -> Any:
@@ -82,7 +105,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def tune(task: Path, tuned_sam: FakeSam, clock: Clock, tmp_path: Path) -> Tune:
+def tune(task: Path, tuned_sam: FakeSam, passing: Clock, spent: Spent, tmp_path: Path) -> Tune:
     def run(out: Path | None = None, options: Any = PLANTED, **changes: Any) -> TuneResult:
         given: dict[str, Any] = {
             "data": task, "budget_s": 8.0, "backends": ("pytorch", "dummy"), "precisions": ("fp32",), "threads": (1,),

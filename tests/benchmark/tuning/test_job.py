@@ -18,7 +18,7 @@ from benchmark.tuning.records import HeatRecord
 from benchmark.tuning.schema import load_tune
 from runners.base import RunnerError
 from tests.benchmark.fake_sam import FakeSam
-from tests.benchmark.tuning.conftest import Clock, Tune
+from tests.benchmark.tuning.conftest import Spent, Tune
 
 SLOW = "dummy, computes true, delay_ms 25.0"
 RIGHT = "dummy, computes true"
@@ -214,7 +214,7 @@ def test_what_has_no_room_is_told_and_not_started(tune: Tune, monkeypatch: pytes
 
 
 def test_who_took_too_long_is_tried_again_where_there_is_more_time(
-    tune: Tune, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tune: Tune, spent: Spent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: dict[str, Any] = {"dummy": {"computes": (True,)}}
     tune(options=options, budget_s=6.0)
@@ -225,7 +225,7 @@ def test_who_took_too_long_is_tried_again_where_there_is_more_time(
     )
     slow = {"name": RIGHT, "dropped": "failed", "reason": "no answer within 60 s; killed", "limit_s": 60.0}
     path.write_text(json.dumps(slow))
-    clock.now = 0
+    spent.now = 0
     assert tune(options=options, budget_s=6.0).of(RIGHT).fate == "failed", "a call may still take 60 s"
     monkeypatch.setattr(job, "LEAST_LIMIT_S", 61.0)  # as a larger budget would
     assert tune(options=options, budget_s=6.0).of(RIGHT).fate != "failed"

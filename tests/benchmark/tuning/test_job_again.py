@@ -10,13 +10,13 @@ import pytest
 from benchmark.errors import InputError
 from benchmark.tuning import job
 from benchmark.tuning.records import HeatRecord, Left
-from tests.benchmark.tuning.conftest import Clock, Tune
+from tests.benchmark.tuning.conftest import Spent, Tune
 
 RIGHT = "dummy, computes true"
 
 
 def test_a_crash_is_tried_again_by_the_next_call_and_wrong_answers_are_not(
-    tune: Tune, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tune: Tune, spent: Spent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its cause is mended between the calls, as by installing a package."""
     from runners.dummy import DummyRunner
@@ -38,11 +38,11 @@ def test_a_crash_is_tried_again_by_the_next_call_and_wrong_answers_are_not(
         return screen(candidate, *rest)
 
     monkeypatch.setattr(job, "screen", counting)
-    clock.now = 100.0
+    spent.now = 100.0
     again = tune(options=options, budget_s=6.0)
     assert tried == ["dummy"], "the first call spent the budget, and a backend's default is tried all the same"
     assert again.of("dummy").fate == "gate" and again.of(RIGHT).fate == "failed", "of the others the reason stands"
-    clock.now = 0.0
+    spent.now = 0.0
     mended = tune(options=options, budget_s=6.0)
     assert RIGHT in tried and "pytorch" not in tried and mended.of(RIGHT).fate != "failed"
     assert mended.of("dummy").fate == "gate" and "did not hold the gate" in mended.notes[0]
@@ -51,18 +51,18 @@ def test_a_crash_is_tried_again_by_the_next_call_and_wrong_answers_are_not(
     assert tried == [], "nobody failed, and a gate is not tried again"
 
 
-def test_a_race_in_which_somebody_failed_is_run_anew_by_the_next_call(tune: Tune, clock: Clock, tmp_path: Path) -> None:
+def test_a_race_in_which_somebody_failed_is_run_anew_by_the_next_call(tune: Tune, spent: Spent, tmp_path: Path) -> None:
     options: dict[str, Any] = {"dummy": {"computes": (True,)}}
     tune(options=options, budget_s=6.0)
     (path,) = (tmp_path / "tuned" / "records").glob("*/heat-1.json")
     heat = HeatRecord.model_validate_json(path.read_text())
-    victim = heat.entrants[-1]  # who races in a heat depends on screened times, so on the machine
+    victim = heat.entrants[-1]
     failed = Left(name=victim, reason="failed in round 2: crashed", failed=True)
     gone = heat.model_copy(update={"left": [failed], "times": {name: times[:1] for name, times in heat.times.items()}})
     path.write_text(gone.model_dump_json())
-    clock.now = 100.0
+    spent.now = 100.0
     assert tune(options=options, budget_s=6.0).of(victim).fate != "winner", "no time, so it stays as it was"
-    clock.now = 0.0
+    spent.now = 0.0
     assert victim in HeatRecord.model_validate_json(path.read_text()).entrants
     tune(options=options, budget_s=6.0)
     assert not any(left.failed for left in HeatRecord.model_validate_json(path.read_text()).left)
