@@ -62,8 +62,8 @@ def ensure_artifact(
 def kept_for_all_runs(export: Export) -> Export:
     """The same export, kept in the user's cache: another run takes it from there.
 
-    The folder's name, which `ensure_artifact` gives, says what it holds: it changes with weights, precision, exporters and
-    libraries. Nothing is taken whose files are not what its manifest says; a folder that is damaged is made again.
+    The folder's name, which `ensure_artifact` gives, says what it holds: it changes with weights, precision, exporters
+    and libraries. Nothing is taken whose files are not what its manifest says; a folder that is damaged is made again.
 
     Args:
         export: writes the artifact to a folder; not called where the cache has it.
