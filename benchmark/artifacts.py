@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from benchmark.files import sha256_text
 from benchmark.lanes import module_source
 from benchmark.results import Artifact
 from exporters.exportable import Exportable
+from exporters.fetch import cache_dir
 from exporters.manifest import MANIFEST_FILE, ExportError, Manifest, load_manifest
 from exporters.recipe import exporter_digest
 from runners.base import ModuleSource
@@ -53,6 +57,73 @@ def ensure_artifact(
         module_source(part, folder, precision if made_of != precision else manifest.files[part.name].precision)
         for part in parts
     ]
+
+
+def kept_for_all_runs(export: Export) -> Export:
+    """The same export, kept in the user's cache: another run takes it from there.
+
+    The folder's name, which `ensure_artifact` gives, says what it holds: it changes with weights, precision, exporters
+    and libraries. Nothing is taken whose files are not what its manifest says; a folder that is damaged is made again.
+
+    Args:
+        export: writes the artifact to a folder; not called where the cache has it.
+    """
+
+    def take_or_export(folder: Path, precision: str) -> Manifest:
+        kept = cache_dir() / ARTIFACTS / folder.name
+        taken = _take(kept, folder)
+        if taken is not None:
+            return taken
+        manifest = export(folder, precision)
+        with suppress(OSError):  # a cache that cannot be written costs the next run time, nothing else
+            _copy_in_one_step(folder, kept)
+        return manifest
+
+    return take_or_export
+
+
+def _take(kept: Path, folder: Path) -> Manifest | None:
+    """Brings a kept artifact to the run's folder; None where there is none, or a damaged one, which is removed.
+
+    The files are checked where they will be used, so that nothing can change between check and use.
+    """
+    if not kept.is_dir():
+        return None
+    try:
+        _copy_in_one_step(kept, folder)
+        return load_manifest(folder)
+    except (OSError, ExportError):
+        for damaged in (folder, kept):
+            shutil.rmtree(damaged, ignore_errors=True)
+        return None
+
+
+def _copy_in_one_step(source: Path, target: Path) -> None:
+    """Copies a folder of files under a name of its own, and renames it. A target that is there meanwhile stays.
+
+    Files are linked where the disk allows, since weights are large: whoever removes one of the two folders leaves the
+    other whole.
+
+    Raises:
+        OSError: a disk is full, or cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        for file in source.iterdir():
+            _link_or_copy(file, temporary / file.name)
+        temporary.chmod(0o755)  # temporary folders are their owner's alone, but a cache may be a whole group's
+        if not target.exists():
+            temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # another disk, a file system without links, or another user's file
+        shutil.copyfile(source, target, follow_symlinks=False)
 
 
 def artifact_facts(run_dir: Path, source: ModuleSource) -> Artifact | None:

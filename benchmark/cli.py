@@ -97,15 +97,26 @@ def _options(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted one is resumed.")] = Path("runs/demo"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run; an interrupted one is resumed. Default: runs/demo, or runs/demo-full."),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="The long form: more slices, longer trainings, all the time for turns.")
+    ] = False,
 ) -> None:
     """Run the embedded default: a phantom abdomen, LiteMedSAM, a small UNet, both backends, and the report."""
-    from benchmark.demo import demo_spec
+    from benchmark.demo import FULL, REPORTS, SHORT, WHAT_NEXT
 
-    with progress_bars() as progress:
-        spec = demo_spec(out, progress)
-        results = _execute(spec, out, f"sambench demo --out {shlex.quote(str(out))}", progress)
-    _publish(results, out)
+    chosen = FULL if full else SHORT
+    folder = out or Path("runs") / chosen.name
+    words = ["sambench", "demo", *(["--full"] if full else []), "--out", str(folder)]
+    with progress_bars(chosen.steps) as progress:
+        results = _execute(chosen.prepare(folder, progress), folder, shlex.join(words), progress)
+        progress.start(REPORTS, 1)
+    _publish(results, folder)
+    for line in WHAT_NEXT:
+        typer.echo(line)
 
 
 @app.command()

@@ -221,17 +221,17 @@ def weights_key(weights: str, data: Sequence[tuple[Task, Sequence[CaseFiles]]], 
     return sha256_text(weights, _told([fingerprint(task, tuple(cases)) for task, cases in data]))
 
 
-def kept_export_key(weights: str, task: Task, precision: str) -> str:
-    """The key of an export that is kept for all runs: a file of a reduced precision is held against PyTorch on a task.
+def kept_export_key(weights: str, tasks: Sequence[Task], precision: str) -> str:
+    """The key of an export that is kept for all runs: a file of a reduced precision is held against PyTorch on tasks.
 
     Args:
         weights: changes with the weights, and with what else the graph depends on.
-        task: whose slices its parity ladder and its calibration take.
+        tasks: whose slices its parity ladder and its calibration take.
         precision: to run in.
     """
     if FILE_PRECISION.get(precision, precision) == "fp32":
         return weights
-    return sha256_text(weights, _told(fingerprint(task, task.cases)))
+    return sha256_text(weights, _told([fingerprint(task, task.cases) for task in tasks]))
 
 
 def _told(content: object) -> str:

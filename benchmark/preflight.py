@@ -175,6 +175,18 @@ def _name_in(run_dir: Path) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def require_run_of(run_dir: Path, name: str) -> None:
+    """Refuses a folder that holds a run of another name.
+
+    Raises:
+        InputError: which.
+    """
+    if (found := _name_in(run_dir)) not in (None, name):
+        raise InputError(
+            f"--out {run_dir}: holds the run {found!r}, and this specification is {name!r}; name another folder"
+        )
+
+
 def claim_run_dir(run_dir: Path, spec: Spec) -> None:
     """Makes the run folder, or takes up an earlier run's; somebody else's folder is left alone.
 
@@ -185,10 +197,7 @@ def claim_run_dir(run_dir: Path, spec: Spec) -> None:
         raise InputError(f"--out {run_dir}: is a file; name a folder")
     if run_dir.is_dir() and any(run_dir.iterdir()) and not (run_dir / SPEC_FILE).is_file():
         raise InputError(f"--out {run_dir}: not empty and no run of sambench; name a new folder")
-    if (name := _name_in(run_dir)) not in (None, spec.name):
-        raise InputError(
-            f"--out {run_dir}: holds the run {name!r}, and this specification is {spec.name!r}; name another folder"
-        )
+    require_run_of(run_dir, spec.name)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

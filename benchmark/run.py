@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmark import __version__
-from benchmark.artifacts import Export, artifact_facts, ensure_artifact
+from benchmark.artifacts import Export, artifact_facts, ensure_artifact, kept_for_all_runs
 from benchmark.availability import Availability, require_lanes
 from benchmark.calibration.store import find_calibration, machine_key
 from benchmark.collect import allocator_notes, collect_cells
@@ -24,7 +24,7 @@ from benchmark.measure.group import Measuring, Work, total
 from benchmark.measure.peak import kept_peak
 from benchmark.measure.statistics import margin_of
 from benchmark.measured import Environment, Seconds
-from benchmark.plan import Group, PlannedTask, make_group, plan_tasks, threads_of, weights_key
+from benchmark.plan import Group, PlannedTask, kept_export_key, make_group, plan_tasks, threads_of, weights_key
 from benchmark.preflight import (
     claim_run_dir,
     require_affinity,
@@ -35,7 +35,7 @@ from benchmark.preflight import (
 )
 from benchmark.prompts import Prompter
 from benchmark.records import CaseRecord, last_measured
-from benchmark.results import LaneKey, Results, Stage, save_results
+from benchmark.results import Results, Stage, save_results
 from benchmark.samples import task_samples
 from benchmark.segmentation import Segmentation
 from benchmark.spec import Spec
@@ -153,7 +153,9 @@ class Run:
             export = partial(self._export_sam, sam, planned)
             data = [(task.task, task.cases) for task in planned]
             key = sha256_text(weights_key(sam.weights.key, data, lanes), settings.masks)
-            sources = self._artifacts(name, key, (sam.encoder, sam.decoder), lanes, export)
+            weights = sha256_text(sam.weights.key, settings.masks)  # as `sambench label` keeps it
+            tasks = [task.task for task in planned]
+            sources = self._artifacts(name, weights, (sam.encoder, sam.decoder), tasks, kept_for_all_runs(export))
             for task in planned:
                 for device in self.spec.devices:
                     store = self._pseudolabel(task, sam, key, sources, device)
@@ -203,7 +205,7 @@ class Run:
             return
         for task in planned:
             for path in self.spec.unet.checkpoints:
-                self._segment(task, load_unet(path), path.stem)
+                self._segment(task, load_unet(path), path.stem, kept_for_all_runs)
             for labels in self.spec.training_labels:
                 source = Supervision(task, labels, stores.get(task.name), self.spec, self.run_dir)
                 if source.missing:
@@ -215,7 +217,10 @@ class Run:
                 self._results.trainings.append(training)
                 self._segment(task, load_unet(checkpoint), labels)
 
-    def _segment(self, planned: PlannedTask, unet: LoadedUNet, variant: str) -> None:
+    def _segment(
+        self, planned: PlannedTask, unet: LoadedUNet, variant: str, keeping: Callable[[Export], Export] | None = None
+    ) -> None:
+        """Measures a network; `keeping` keeps its export where the weights outlive the run."""
         settings = self.spec.unet
         if settings is None:
             raise ValueError("the segmentation stage needs spec.unet")
@@ -227,11 +232,10 @@ class Run:
                 f"{planned.name}: UNet {variant} does not know {absent}; its Dice leaves them out"
             )
         name = f"{unet.config.name}-{planned.name}-{variant}"
-        lanes = self._available.anywhere
         calibration = replace(planned.task, cases=planned.train or planned.cases)
-        key = weights_key(unet.weights.key, [(calibration, calibration.cases)], lanes)
-        export = partial(_export_unet, unet, calibration)
-        sources = self._artifacts(name, key, (unet.unet,), lanes, export)
+        export: Export = partial(_export_unet, unet, calibration)
+        export = keeping(export) if keeping else export
+        sources = self._artifacts(name, unet.weights.key, (unet.unet,), [calibration], export)
         for device in self.spec.devices:
             group = replace(
                 self._group("segment", planned, unet.config.name, (variant,), device, planned.test, used.content),
@@ -242,15 +246,16 @@ class Run:
             self._measure(group, used.work(sources, self.spec.measure.on_out_of_memory), (unet.unet,))
 
     def _artifacts(
-        self, name: str, weights: str, parts: Sequence[Exportable], lanes: Sequence[LaneKey], export: Export
+        self, name: str, weights: str, parts: Sequence[Exportable], tasks: Sequence[Task], export: Export
     ) -> Sources:
-        """One artifact a precision of the lanes."""
+        """One artifact a precision of the lanes; the tasks are those on which a reduced precision is held up."""
         sources = {}
-        for precision in dict.fromkeys(lane.precision for lane in lanes):
+        for precision in dict.fromkeys(lane.precision for lane in self._available.anywhere):
             what = name if precision == "fp32" else f"{name} in {precision}"
             advance = self.progress.start(f"export {what} to ONNX and verify it", 1)
             libraries = self._environment.libraries
-            sources[precision] = ensure_artifact(self.run_dir, name, weights, parts, precision, export, libraries)
+            key = kept_export_key(weights, tasks, precision)
+            sources[precision] = ensure_artifact(self.run_dir, name, key, parts, precision, export, libraries)
             artifact = artifact_facts(self.run_dir, sources[precision][0])
             if artifact and artifact not in self._results.artifacts:
                 self._results.artifacts.append(artifact)

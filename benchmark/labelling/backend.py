@@ -78,7 +78,7 @@ def labelling_sources(
     if settings.backend in WANTS_MODULE:
         return [module_source(part, Path()) for part in parts]
     name, precision = sam.model.name, settings.precision
-    key = kept_export_key(sha256_text(sam.weights.key, settings.masks), task, precision)
+    key = kept_export_key(sha256_text(sam.weights.key, settings.masks), [task], precision)
 
     def export(folder: Path, precision: str) -> Manifest:
         advance = progress.start(f"export {name} to ONNX in {precision} and verify it; kept for the next time", 1)

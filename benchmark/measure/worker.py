@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def serve(connection: Connection, make: Callable[[], Any], affinity: Sequence[in
         log: where the standard output and error of the process go.
     """
     _redirect(log)
+    _track_resources_here()
     if affinity is not None:
         os.sched_setaffinity(0, affinity)
     _offer_to_the_kernel()
@@ -86,6 +88,21 @@ def _redirect(log: Path) -> None:
         stream.flush()
         os.dup2(descriptor, stream.fileno())
     os.close(descriptor)
+
+
+def _track_resources_here() -> None:
+    """Gives this process a resource tracker of its own, started when something is registered.
+
+    A spawned process shares its parent's, and if it is killed, what its libraries had registered is told at the
+    parent's end: "leaked semaphore objects", which no user can do anything about. One of its own clears up all the
+    same, and tells it to the log.
+    """
+    tracker = getattr(resource_tracker, "_resource_tracker", None)  # Python offers no other way
+    shared = getattr(tracker, "_fd", None)
+    if tracker is not None and shared is not None:
+        tracker._fd = None
+        with suppress(OSError):
+            os.close(shared)
 
 
 def _offer_to_the_kernel() -> None:

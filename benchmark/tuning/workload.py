@@ -194,7 +194,7 @@ def _sam(
         export=export,
         name=sam.model.name,
         # As `sambench label` keeps its exports, so that neither makes the other's again.
-        key=lambda precision: kept_export_key(sha256_text(sam.weights.key, given.masks), task, precision),
+        key=lambda precision: kept_export_key(sha256_text(sam.weights.key, given.masks), [task], precision),
     )
 
 
@@ -229,7 +229,7 @@ def _unet(
         parts=(unet.unet,),
         export=export,
         name=f"{unet.config.name}-{task.name}-{variant}",
-        key=lambda precision: kept_export_key(unet.weights.key, task, precision),
+        key=lambda precision: kept_export_key(unet.weights.key, [task], precision),
     )
 
 
