@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.docs.outputs.age import code_hash, old_blocks
-from tests.docs.outputs.blocks import BLOCKS, RECIPES, REPOSITORY, Cut
-from tests.docs.outputs.making import CommandFailedError, cut, yaml_named
+from tests.docs.outputs.blocks import BLOCKS, MSD_REAL, RECIPES, REPOSITORY, Cut
+from tests.docs.outputs.making import CommandFailedError, Workshop, cut, yaml_named
 from tests.docs.outputs.marked import (
     MEASURED,
     REGION,
@@ -151,3 +151,11 @@ def test_a_cut_shows_what_it_names_and_tells_what_it_leaves_out() -> None:
     assert cut(text, ()) == text
     with pytest.raises(CommandFailedError, match="no line matches “x”"):
         cut(text, (Cut("x"),))
+
+
+def test_no_folder_of_this_machine_and_no_colour_stays_in_an_output(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path)
+    lines = [f"{workshop.work}/runs/demo ", f"{MSD_REAL.resolve()}/Task09", f"{REPOSITORY}/docs", f"{tmp_path}/cache"]
+    text = "\n".join(["", *lines, "\x1b[1mbold\x1b[0m", ""])
+    assert workshop.without_paths(text) == "runs/demo\n../msd/Task09\n./docs\n../cache\nbold"
+    assert workshop.without_paths(" Usage: python -m sambench [OPTIONS]") == " Usage: sambench [OPTIONS]"

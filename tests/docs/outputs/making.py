@@ -82,7 +82,7 @@ class Workshop:
         if done.returncode not in recipe.exit_codes:
             last = "\n".join(f"{done.stdout}\n{done.stderr or ''}".strip().splitlines()[-20:])
             raise CommandFailedError(f"{name}: `sambench {recipe.command}` ended with {done.returncode}:\n{last}")
-        return Printed(self._without_paths(done.stdout), seconds)
+        return Printed(self.without_paths(done.stdout), seconds)
 
     def _environment(self, recipe: Recipe) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SAMBENCH_", "PYTEST_"))}
@@ -95,7 +95,8 @@ class Workshop:
             "TERM": "dumb",
         }
 
-    def _without_paths(self, text: str) -> str:
+    def without_paths(self, text: str) -> str:
+        """An output as any machine prints it: no colours, no folder of this one."""
         text = ESCAPES.sub("", text).replace("\r\n", "\n").replace(f"{self.work}/", "")
         # Run as a module it names itself so; the command that people type has the plain name.
         text = re.sub(r"^( *Usage: )(?:python -m sambench|sambench\.py)\b", r"\1sambench", text, flags=re.MULTILINE)
