@@ -1,4 +1,4 @@
-# make demo | make test | make test-slow | make lint | make docs | make gpu-check | make setup
+# make demo | make test | make test-slow | make lint | make docs | make docs-outputs | make gpu-check | make setup
 # Every target makes .venv if it is not there and reinstalls only when pyproject.toml changed.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow gpu-check lint
+.PHONY: setup demo test test-slow gpu-check lint docs docs-outputs
 
 setup: $(STAMP)
 
@@ -51,3 +51,17 @@ lint: $(STAMP)
 	"$(BIN)/python" -m ruff check .
 	"$(BIN)/python" -m ruff format --check .
 	"$(BIN)/python" -m mypy
+
+# The site of docs/ in site/; a warning is an error. The generator is installed for this target alone.
+DOCS_STAMP := $(VENV)/.installed-docs
+$(DOCS_STAMP): pyproject.toml | $(STAMP)
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	touch "$(DOCS_STAMP)"
+
+docs: $(DOCS_STAMP)
+	"$(BIN)/python" -m zensical build --clean --strict
+	"$(BIN)/python" -m tests.docs.site_check site
+
+# The outputs shown in README.md and docs/: make docs-outputs [ONLY="demo label"] [CHECK=1]
+docs-outputs: $(STAMP)
+	"$(BIN)/python" -m tests.docs.outputs $(if $(ONLY),--only $(ONLY)) $(if $(CHECK),--check)

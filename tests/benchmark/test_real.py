@@ -1,4 +1,4 @@
-"""The numbers that the README promises on a real CT: accuracy, parity, and that a speedup is told."""
+"""The numbers that docs/own-data.md promises on a real CT: accuracy, parity, and that a speedup is told."""
 
 from __future__ import annotations
 
