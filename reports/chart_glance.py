@@ -146,7 +146,8 @@ def _bars(bars: Rows, edges: tuple[float, float] | None, title: str, height: int
 
     def strips(**places: float) -> alt.Chart:
         rows = [places | {"above": row["middle"] - 8, "below": row["middle"] + 8} for row in bars]
-        return alt.Chart(data(rows)).encode(_y("above", height), alt.Y2("below"))
+        drawn: alt.Chart = alt.Chart(data(rows)).encode(_y("above", height), alt.Y2("below"))
+        return drawn
 
     base = alt.Chart(data(bars)).encode(_y("middle", height), tooltip=alt.Tooltip("all:N", title=" "))
     band = []
@@ -182,10 +183,11 @@ def _texts(rows: Rows, height: int) -> list[alt.Chart]:
     def texts(some: Rows, place: str, field: str, **looks: Any) -> alt.Chart:
         right = looks.get("align") == "right"
         mark = alt.Chart(data(some)).mark_text(fontSize=12, **{"color": GREY, "align": "left"} | looks)
-        return mark.encode(_y(place, height), x=alt.value("width" if right else 0), text=f"{field}:N")
+        drawn: alt.Chart = mark.encode(_y(place, height), x=alt.value("width" if right else 0), text=f"{field}:N")
+        return drawn
 
-    above = {"baseline": "top", "lineBreak": "\n", "limit": {"expr": "width"}}
-    parts = [
+    above: dict[str, Any] = {"baseline": "top", "lineBreak": "\n", "limit": {"expr": "width"}}
+    parts: list[tuple[Rows, str, str, dict[str, Any]]] = [
         (rows, "top", "name", above),
         ([row for row in rows if not row["bad"]], "top", "gate", {"baseline": "top", "align": "right"}),
         ([row for row in rows if row["bad"]], "top", "gate", {"baseline": "top", "align": "right", "color": BAD}),

@@ -138,7 +138,7 @@ def test_markdown_tables_have_as_many_cells_in_every_row(markdown: str) -> None:
 
 
 def test_markdown_names_its_charts_and_they_are_pictures(markdown: str, run_dir: Path) -> None:
-    names = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", markdown)
+    names = re.findall(r"!\[(?:\\.|[^\]\\])+\]\(([^)]+)\)", markdown)
     assert len(names) == 17
     for name in names:
         with Image.open(run_dir / name) as image:
