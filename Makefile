@@ -12,6 +12,7 @@ setup: $(STAMP)
 
 $(STAMP): pyproject.toml
 	test -x "$(BIN)/python" || $(PYTHON) -m venv "$(VENV)"
+	rm -rf sambench.egg-info  # another build system's, whose entry points would be found before the installed ones
 	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --editable ".[sam,litemedsam,nnunet,test,dev]"
 	touch "$(STAMP)"
 

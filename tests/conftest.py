@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import sambench  # noqa: F401 - first, since it finds the packages
 from tests.skips import skip_lines
@@ -37,7 +37,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes depends on what else the machine does.
-settings.register_profile("sambench", deadline=None)
+settings.register_profile("sambench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sambench")
 
 
