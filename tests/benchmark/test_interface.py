@@ -137,4 +137,4 @@ def test_a_unet_is_exported_from_python(tmp_path: Path, traced_once: None) -> No
         tmp_path / "out", tmp_path / "net.pt", network="BasicUNet", arguments=arguments, patch=(32, 32),
         labels=["liver"], windows=0,
     )  # fmt: skip
-    assert (tmp_path / "out" / "unet.onnx").is_file() and manifest.model == "BasicUNet"
+    assert (tmp_path / "out" / "unet.onnx").is_file() and manifest.model == "basicunet-2d"

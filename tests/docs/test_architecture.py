@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
 PACKAGES = ("benchmark", "exporters", "runners", "reports")
 # Whoever of benchmark words and draws with the help of reports.
-DRAWING = ("cli", "doctor", "tuning")
+DRAWING = ("interface.py", "cli", "doctor", "tuning")
 
 
 def imported(package: str) -> Iterator[tuple[Path, str]]:

@@ -123,6 +123,7 @@ def test_int8_quantises_every_product_at_run_time(
     vnni: bool, largest: int, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With 7 bits where a CPU without VNNI would add two products of 8 bits in 16."""
+    adds_8_bits = precision.has_vnni()
     monkeypatch.setattr(precision, "has_vnni", lambda: vnni)
     to_int8(source, tmp_path / "int8.onnx", replace(PRODUCTS, not_after=()))
     found = operators(tmp_path / "int8.onnx")
@@ -134,7 +135,8 @@ def test_int8_quantises_every_product_at_run_time(
     assert all(np.abs(array.astype(int)).max() == largest for array in weights)
     size = (tmp_path / "int8.onnx").stat().st_size
     assert size < 0.6 * source.stat().st_size
-    assert 0 < relative_error(tmp_path / "int8.onnx", feed(7)) < 0.05
+    if adds_8_bits or not vnni:  # elsewhere a file for VNNI saturates, which is why there are two
+        assert 0 < relative_error(tmp_path / "int8.onnx", feed(7)) < 0.05
 
 
 @pytest.mark.parametrize("how", ["at run time", "beforehand"])
