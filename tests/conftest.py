@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,24 @@ def pytest_collection_finish() -> None:
     """What was imported stays: a collector that looks through all of PyTorch and MONAI takes most of a small test."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patients_drawn_once() -> Iterator[None]:
+    """A phantom's case is drawn once in a process, whatever folder it is written to; drawing takes half a second."""
+    from benchmark.data import phantom
+
+    drawn = cache(phantom.phantom_case)
+
+    def kept(spec: Any, index: int) -> Any:
+        case = drawn(replace(spec, cases=index + 1), index)
+        for array in case:
+            array.flags.writeable = False
+        return case
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phantom, "phantom_case", kept)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +174,18 @@ def litemedsam_folder(litemedsam: Any, common_folder: Path, traced: TracedOnce) 
     with FileLock(common_folder / "litemedsam.lock"), traced.instead():
         if not folder.exists():
             litemedsam.export(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def decoder_folder(litemedsam: Any, common_folder: Path, traced: TracedOnce) -> Path:
+    """LiteMedSAM's decoder exported alone, which takes half the time: for tests that need no encoder."""
+    from exporters.base import export_artifact
+
+    folder = common_folder / "decoder"
+    with FileLock(common_folder / "decoder.lock"), traced.instead():
+        if not folder.exists():
+            export_artifact(folder, "litemedsam", litemedsam.weights, (litemedsam.decoder,), {})
     return folder
 
 

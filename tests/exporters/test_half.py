@@ -206,14 +206,14 @@ def test_a_graph_without_one_of_the_networks_stays_as_it_is(full: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def half_decoder(litemedsam_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def half_decoder(decoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("decoder") / "decoder.onnx"
-    to_fp16(litemedsam_folder / "decoder.onnx", target)
+    to_fp16(decoder_folder / "decoder.onnx", target)
     return target
 
 
 def test_the_decoders_masks_of_a_real_slice_stay_what_they_were(
-    half_decoder: Path, litemedsam_folder: Path, litemedsam: LoadedSam, abdomen_slice: Any, embedding: np.ndarray
+    half_decoder: Path, decoder_folder: Path, litemedsam: LoadedSam, abdomen_slice: Any, embedding: np.ndarray
 ) -> None:
     from benchmark.prompts import tight_box
     from benchmark.stages.sam_input import SamInput, decoder_inputs
@@ -222,7 +222,7 @@ def test_the_decoders_masks_of_a_real_slice_stay_what_they_were(
     boxes = [tight_box(mask) for mask in masks if np.count_nonzero(mask) >= 20]
     inputs = decoder_inputs(boxes, abdomen_slice.label.shape, embedding, SamInput.of(litemedsam.model))
     expected, got = (
-        run(path, inputs, ["masks"])["masks"] > 0 for path in (litemedsam_folder / "decoder.onnx", half_decoder)
+        run(path, inputs, ["masks"])["masks"] > 0 for path in (decoder_folder / "decoder.onnx", half_decoder)
     )
     assert expected.reshape(len(boxes), -1).any(axis=1).all(), "fp32 finds every object"
     for ours, theirs in zip(got, expected, strict=True):
@@ -239,8 +239,8 @@ def test_the_decoders_attention_and_upscaling_run_in_fp16_and_its_geometry_does_
     assert len([dims for dims in weights if 128 in dims and 256 in dims]) == 0, "no projection of an attention"
 
 
-def test_the_decoder_has_half_its_weights_and_no_round_trip(half_decoder: Path, litemedsam_folder: Path) -> None:
-    before, after = (litemedsam_folder / "decoder.onnx").stat().st_size, half_decoder.stat().st_size
+def test_the_decoder_has_half_its_weights_and_no_round_trip(half_decoder: Path, decoder_folder: Path) -> None:
+    before, after = (decoder_folder / "decoder.onnx").stat().st_size, half_decoder.stat().st_size
     assert 0.5 < after / before < 0.65
     graph = Graph(half_decoder)
     assert list(graph.round_trips()) == []

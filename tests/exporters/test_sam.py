@@ -77,8 +77,8 @@ def ask(kind: str, count: int = 1, with_mask: bool = False, seed: int = 0) -> As
 
 
 @pytest.fixture(scope="session")
-def session(litemedsam_folder: Path) -> ort.InferenceSession:
-    return ort.InferenceSession(str(litemedsam_folder / "decoder.onnx"), providers=["CPUExecutionProvider"])
+def session(decoder_folder: Path) -> ort.InferenceSession:
+    return ort.InferenceSession(str(decoder_folder / "decoder.onnx"), providers=["CPUExecutionProvider"])
 
 
 @pytest.fixture(scope="session")
@@ -320,9 +320,9 @@ def test_mask_input_may_be_one_for_all(prompts: int, value: int, decode: Decode,
     assert_same(decode({**given, "mask_input": same[:1]}), decode({**given, "mask_input": same}))
 
 
-def test_no_shape_in_the_graph_takes_one_mask_for_all_for_one_each(litemedsam_folder: Path) -> None:
+def test_no_shape_in_the_graph_takes_one_mask_for_all_for_one_each(decoder_folder: Path) -> None:
     """ONNX Runtime lets values of one dimension's name share memory; the exporter gives both counts the same name."""
-    graph = onnx.load(str(litemedsam_folder / "decoder.onnx")).graph
+    graph = onnx.load(str(decoder_folder / "decoder.onnx")).graph
     (mask,) = (value for value in graph.input if value.name == "mask_input")
     (points,) = (value for value in graph.input if value.name == "point_coords")
     names = {value.type.tensor_type.shape.dim[0].dim_param for value in (mask, points)}
@@ -331,8 +331,8 @@ def test_no_shape_in_the_graph_takes_one_mask_for_all_for_one_each(litemedsam_fo
     assert not between & names
 
 
-def test_the_graph_is_in_an_opset_with_gelu_and_uses_it(litemedsam_folder: Path) -> None:
-    model = onnx.load(str(litemedsam_folder / "decoder.onnx"))
+def test_the_graph_is_in_an_opset_with_gelu_and_uses_it(decoder_folder: Path) -> None:
+    model = onnx.load(str(decoder_folder / "decoder.onnx"))
     onnx.checker.check_model(model)
     assert {opset.domain: opset.version for opset in model.opset_import}[""] >= 20
     operators = [node.op_type for node in model.graph.node]
@@ -340,9 +340,9 @@ def test_the_graph_is_in_an_opset_with_gelu_and_uses_it(litemedsam_folder: Path)
     assert "Erf" not in operators
 
 
-def test_the_graph_is_the_one_with_less_arithmetic(litemedsam_folder: Path) -> None:
+def test_the_graph_is_the_one_with_less_arithmetic(decoder_folder: Path) -> None:
     """No transposed convolution, and no product projects the 64² pixels of the grid to an attention's 128 channels."""
-    model = onnx.load(str(litemedsam_folder / "decoder.onnx"))
+    model = onnx.load(str(decoder_folder / "decoder.onnx"))
     operators = {node.op_type for node in model.graph.node}
     assert "ConvTranspose" not in operators
     shapes = {
@@ -376,11 +376,10 @@ def test_the_encoder_has_its_gelus_fused_no_training_mode_and_a_dynamic_batch(
     np.testing.assert_allclose(together[2:], expected, atol=1e-3)
 
 
-def test_the_manifest_says_what_was_verified(litemedsam_folder: Path, litemedsam: Any) -> None:
-    manifest = load_manifest(litemedsam_folder)
+def test_the_manifest_says_what_was_verified(decoder_folder: Path, litemedsam: Any) -> None:
+    manifest = load_manifest(decoder_folder)
     assert manifest.model == "litemedsam"
     assert manifest.weights == litemedsam.weights
-    assert manifest.settings["image_size"] == 256
     entry = manifest.files["decoder"]
     assert [spec.name for spec in entry.outputs] == NAMES
     assert set(entry.max_abs_error) == set(NAMES)

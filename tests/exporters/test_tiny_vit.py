@@ -30,6 +30,7 @@ def kinds(encoder: torch.nn.Module) -> Counter[type]:
     return Counter(type(module) for module in encoder.modules())
 
 
+@pytest.mark.slow
 def test_the_embedding_is_the_same(encoder: Any) -> None:
     made = faster_tiny_vit(encoder)
     found = kinds(made)
@@ -56,6 +57,7 @@ def test_a_block_is_the_same_with_biases_that_matter(encoder: Any, layer: int) -
         torch.testing.assert_close(GraphTinyViTBlock(block).eval()(tokens), expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_no_key_is_transposed_apart_from_its_product(litemedsam_folder: Path, tmp_path: Path) -> None:
     """ONNX Runtime takes a product with a key's transpose in its stride, unless the exporter has merged that with the
     transposition of heads and tokens; then it took 7 % of the encoder's time.

@@ -82,7 +82,7 @@ def test_the_smallest_inputs_fit_the_signature() -> None:
 
 
 @pytest.mark.slow
-def test_litemedsams_decoder_can_be_traced_with_the_smallest_inputs(litemedsam: Any, litemedsam_folder: Any) -> None:
+def test_litemedsams_decoder_can_be_traced_with_the_smallest_inputs(litemedsam: Any, decoder_folder: Any) -> None:
     """The decoder's inputs are data to its shapes: the output's size is a value, labels choose embeddings."""
     import onnxruntime as ort
 
@@ -91,7 +91,7 @@ def test_litemedsams_decoder_can_be_traced_with_the_smallest_inputs(litemedsam: 
     from runners.onnxruntime import OnnxRuntimeRunner, session_options
 
     part = litemedsam.decoder
-    path = litemedsam_folder / "decoder.onnx"
+    path = decoder_folder / "decoder.onnx"
     source = ModuleSource("decoder", Signature.of(part.inputs, part.outputs), onnx_path=path)
     with OnnxRuntimeRunner(source, Device("cpu"), threads=1) as runner:
         told = runner.attest().nodes_per_provider

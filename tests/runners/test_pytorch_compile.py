@@ -22,7 +22,8 @@ WITHOUT_COMPILER = PyTorchCompileRunner.absence(CPU)
 pytestmark = pytest.mark.skipif(WITHOUT_COMPILER is not None, reason=str(WITHOUT_COMPILER))
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_new_shape_is_compiled_in_its_first_call_and_not_again(precision: str, source: ModuleSource) -> None:
     module = replace(source, precision=precision)
     set_ups = []
