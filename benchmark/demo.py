@@ -72,8 +72,8 @@ SHORT = Demo(
         ("make the phantom", 10),
         ("export litemedsam", 35),
         ("pseudolabel", 40),
-        ("train", 20), ("export", 6), ("segment", 20),
-        ("train", 20), ("export", 6), ("segment", 20),
+        ("train", 25), ("export", 6), ("segment", 20),
+        ("train", 25), ("export", 6), ("segment", 20),
         (REPORTS, 8),
     ),
 )  # fmt: skip
