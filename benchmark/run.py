@@ -17,10 +17,11 @@ from benchmark.collect import allocator_notes, collect_cells
 from benchmark.costs import ModuleCosts, flops_of
 from benchmark.data.msd import CaseFiles, Task
 from benchmark.data.volume import load_volume
+from benchmark.early_training import while_training
 from benchmark.files import sha256_text
 from benchmark.lanes import Sources
 from benchmark.measure.environment import business, environment
-from benchmark.measure.group import Measuring, Work, total
+from benchmark.measure.group import LOGS, Measuring, Work, total
 from benchmark.measure.peak import kept_peak
 from benchmark.measure.statistics import margin_of
 from benchmark.measured import Environment, Seconds
@@ -38,7 +39,7 @@ from benchmark.records import CaseRecord, last_measured
 from benchmark.results import Results, Stage, save_results
 from benchmark.samples import task_samples
 from benchmark.segmentation import Segmentation
-from benchmark.spec import Spec
+from benchmark.spec import REFERENCE_LABELS, Spec
 from benchmark.stages import pseudolabel
 from benchmark.stages.sam_input import SamInput
 from benchmark.stopwatch import stopwatch
@@ -150,7 +151,8 @@ class Run:
         lanes = self._available.anywhere
         for name in settings.models:
             sam = load_sam(name, settings.checkpoints.get(name), settings.seed(name), settings.masks)
-            export = partial(self._export_sam, sam, planned)
+            export: Export = partial(self._export_sam, sam, planned)
+            export = while_training(export, self._early(planned), self.run_dir / LOGS / "early-training.log")
             data = [(task.task, task.cases) for task in planned]
             key = sha256_text(weights_key(sam.weights.key, data, lanes), settings.masks)
             weights = sha256_text(sam.weights.key, settings.masks)  # as `sambench label` keeps it
@@ -162,6 +164,12 @@ class Run:
                     if self._available.on(device):
                         stores.setdefault(task.name, store)
         return stores
+
+    def _early(self, planned: Sequence[PlannedTask]) -> list[Supervision]:
+        """The trainings that need no pseudo labels."""
+        if REFERENCE_LABELS not in self.spec.training_labels:
+            return []
+        return [Supervision(task, REFERENCE_LABELS, None, self.spec, self.run_dir) for task in planned]
 
     def _export_sam(self, sam: LoadedSam, planned: Sequence[PlannedTask], folder: Path, precision: str) -> Manifest:
         """A reduced precision is calibrated and held against PyTorch on slices of every task of the run.
