@@ -13,12 +13,15 @@ from functools import partial
 from pathlib import Path
 
 from benchmark.artifacts import Export
-from benchmark.measure.environment import available_cores
+from benchmark.measure.environment import idle_cores
 from benchmark.measure.workers import Worker, WorkerError, WorkerSettings
 from benchmark.supervision import Supervision, train_on
 from exporters.manifest import Manifest
 
 LEAST_CORES = 2
+
+PATIENT = WorkerSettings(variables={"OMP_WAIT_POLICY": "PASSIVE"})
+"""Threads that wait sleep, and leave the export its core."""
 
 
 class EarlyTraining:
@@ -42,13 +45,16 @@ def while_training(export: Export, sources: Sequence[Supervision], log: Path) ->
 
     Args:
         export: writes an artifact to a folder.
-        sources: of the trainings; none leaves the export as it is, as does a machine of a single core.
+        sources: of the trainings; none leaves the export as it is. So does a machine on which other processes leave no
+            second core.
         log: where the process's standard output and error go.
     """
-    if not sources or available_cores() < LEAST_CORES:
+    if not sources:
         return export
 
     def export_meanwhile(folder: Path, precision: str) -> Manifest:
+        if idle_cores() < LEAST_CORES:
+            return export(folder, precision)
         with _training(sources, log):
             return export(folder, precision)
 
@@ -57,7 +63,7 @@ def while_training(export: Export, sources: Sequence[Supervision], log: Path) ->
 
 @contextmanager
 def _training(sources: Sequence[Supervision], log: Path) -> Iterator[None]:
-    worker = Worker("training", partial(EarlyTraining, tuple(sources)), WorkerSettings(), log)
+    worker = Worker("training", partial(EarlyTraining, tuple(sources)), PATIENT, log)
     with ThreadPoolExecutor(max_workers=1) as waiting:
         trained = waiting.submit(worker.call, "train")
         try:

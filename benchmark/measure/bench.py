@@ -103,6 +103,7 @@ class Bench:
         starting_s: what starting the workers and loading took.
         failed: lane → why it takes no further turn.
         served: lanes whose server scenario was run.
+        offline_spent_s: lane → what its offline scenario took so far.
     """
 
     lanes: Mapping[str, LaneWorker]
@@ -118,6 +119,7 @@ class Bench:
     starting_s: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)
     served: set[str] = field(default_factory=set)
+    offline_spent_s: dict[str, float] = field(default_factory=dict)
 
     def alive(self, among: Sequence[str]) -> list[str]:
         """Those that have not failed."""

@@ -117,6 +117,22 @@ def business(seconds: float = 1.0, threshold: float = BUSY_SHARE) -> str | None:
     return busy_words(before, Usage.now(), _load(), threshold)
 
 
+def used_by_others(before: Usage, after: Usage) -> float:
+    """How many cores other processes used between two moments."""
+    return max(0.0, (after.machine - before.machine) - (after.own - before.own)) / (after.wall - before.wall)
+
+
+def idle_cores(seconds: float = 1.0) -> int:
+    """How many cores other processes leave to this one, at least one.
+
+    Args:
+        seconds: for which it looks, asleep.
+    """
+    before = Usage.now()
+    time.sleep(seconds)
+    return max(1, available_cores() - round(used_by_others(before, Usage.now())))
+
+
 def busy_words(before: Usage, after: Usage, load: float | None, threshold: float = BUSY_SHARE) -> str | None:
     """What other processes used between two moments: `other processes used 93 % of one core for the second before …`.
 
@@ -127,7 +143,7 @@ def busy_words(before: Usage, after: Usage, load: float | None, threshold: float
         threshold: cores in use by others from which on it is told.
     """
     wall = after.wall - before.wall
-    cores = max(0.0, (after.machine - before.machine) - (after.own - before.own)) / wall
+    cores = used_by_others(before, after)
     if cores < threshold:
         return None
     used = f"{cores:.0%} of one core".replace("%", " %") if cores < 1 else f"{cores:.1f} cores"

@@ -107,6 +107,7 @@ def call_lanes_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the patch is undone, lanes have no processes of their own, and nothing is asked of the machine."""
     monkeypatch.setattr("benchmark.measure.bench.Worker", SentWorker)
     monkeypatch.setattr("benchmark.early_training.Worker", SentWorker)
+    monkeypatch.setattr("benchmark.early_training.idle_cores", lambda: 2)
     # Two collections a lane are exact where a process holds one lane, and here look through all that tests imported.
     monkeypatch.setattr("benchmark.measure.memory.gc", SimpleNamespace(collect=lambda: 0))
     monkeypatch.setattr("benchmark.run.business", lambda: None)

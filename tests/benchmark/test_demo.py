@@ -75,3 +75,17 @@ def test_what_it_says_at_its_end_is_two_lines_and_the_specification_in_them_runs
     written = SMALLEST_SPEC.replace("FOLDER", "run-data").replace("TASK]", f"{PHANTOM_TASK}]")
     spec = parse_spec(yaml.safe_load(written), "mine.yaml", tmp_path)
     assert len(plan_tasks(spec)[0].cases) == 6
+
+
+def test_lanes_get_the_cores_that_other_processes_leave_and_a_resumed_demo_those_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another number of threads would be another recipe, and measure all of an interrupted demo again."""
+    monkeypatch.setattr("benchmark.demo.idle_cores", lambda: 3)
+    out = tmp_path / "run"
+    first = tiny(SHORT).prepare(out, Steps())
+    assert first.measure.threads == 3
+    claim_run_dir(out, first)
+    monkeypatch.setattr("benchmark.demo.idle_cores", lambda: 1)
+    assert tiny(SHORT).prepare(out, Steps()).measure.threads == 3
+    assert tiny(SHORT).prepare(tmp_path / "other", Steps()).measure.threads == 1

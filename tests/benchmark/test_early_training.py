@@ -39,7 +39,7 @@ class Process:
 def process(monkeypatch: pytest.MonkeyPatch) -> type[Process]:
     Process.made = []
     monkeypatch.setattr(early_training, "Worker", Process)
-    monkeypatch.setattr(early_training, "available_cores", lambda: 2)
+    monkeypatch.setattr(early_training, "idle_cores", lambda: 2)
     return Process
 
 
@@ -69,8 +69,9 @@ def test_no_process_is_started_for_an_export_that_is_not_called(tmp_path: Path) 
 def test_without_anything_to_learn_or_a_second_core_the_export_is_alone(
     sources: Any, cores: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(early_training, "available_cores", lambda: cores)
-    assert while_training(export, sources, tmp_path / "log") is export
+    monkeypatch.setattr(early_training, "idle_cores", lambda: cores)
+    assert while_training(export, sources, tmp_path / "log")(tmp_path, "fp32") is MANIFEST
+    assert not Process.made
 
 
 def test_a_training_that_fails_is_not_the_exports_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

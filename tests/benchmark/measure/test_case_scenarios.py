@@ -47,6 +47,13 @@ def test_an_offline_pass_that_ends_before_the_case_counts_slices_and_no_volume(l
     assert found.seconds == pytest.approx(0.039)
 
 
+def test_units_that_outlast_their_share_leave_later_cases_without_an_offline_pass(lanes: FakeLanes) -> None:
+    """A unit of 13 ms is all that 20 ms over four cases allow each; after two of them the time is over."""
+    bench = lanes.bench(spec(scenarios=OFFLINE, offline_s=0.02), cases=4, pytorch=Fake())
+    records = [measure_on(bench, make_slices(4))[0].lanes["pytorch"].offline for _ in range(4)]
+    assert [found.slices if found else 0 for found in records] == [1, 1, 0, 0]
+
+
 def test_no_more_units_are_sent_than_a_pipe_should_carry(lanes: FakeLanes) -> None:
     bench = lanes.bench(spec(scenarios=OFFLINE), pytorch=Fake())
     record, _ = measure_on(bench, make_slices(OFFLINE_UNITS + 5))

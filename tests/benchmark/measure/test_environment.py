@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 
+from benchmark.measure import environment as environment_module
 from benchmark.measure.environment import (
     Usage,
     available_cores,
@@ -20,6 +21,7 @@ from benchmark.measure.environment import (
     busy_words,
     environment,
     governor,
+    idle_cores,
     steering_variables,
 )
 from benchmark.measured import Environment
@@ -114,6 +116,16 @@ def test_the_threshold_decides() -> None:
     before, after = Usage(0, 0, 0), Usage(1, 0.5, 0)
     assert busy_words(before, after, None, threshold=0.6) is None
     assert busy_words(before, after, None, threshold=0.4) is not None
+
+
+@pytest.mark.parametrize(("used", "left"), [(0.0, 4), (0.4, 4), (1.2, 3), (3.9, 1), (9.0, 1)])
+def test_the_cores_that_others_leave_are_whole_ones_and_one_at_least(
+    used: float, left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([Usage(0, 0, 0), Usage(1, used + 0.25, 0.25)])
+    monkeypatch.setattr(environment_module.Usage, "now", lambda: next(looks))
+    monkeypatch.setattr(environment_module, "available_cores", lambda: 4)
+    assert idle_cores(seconds=0) == left
 
 
 def test_a_process_that_computes_beside_this_one_is_seen_and_this_one_is_not_seen() -> None:
