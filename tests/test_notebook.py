@@ -15,11 +15,14 @@ NOTEBOOK = REPOSITORY / "docs" / "examples" / "notebook.ipynb"
 
 
 def _shown(cell: Any) -> str:
-    """What a cell printed and returned, as text."""
-    return "".join(
-        output["text"] if output["output_type"] == "stream" else output["data"].get("text/plain", "")
-        for output in cell.outputs
-    )
+    """What a cell printed and returned: as text, which pandas cuts to a terminal's width, and as a table in HTML."""
+    shown = ""
+    for output in cell.outputs:
+        if output["output_type"] == "stream":
+            shown += output["text"]
+        else:
+            shown += output["data"].get("text/plain", "") + output["data"].get("text/html", "")
+    return shown
 
 
 @pytest.mark.slow
